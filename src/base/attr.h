@@ -1,0 +1,16 @@
+/* base/attr.h - the only place for compiler extensions.
+ *
+ * Idea: the rest of the code is C17; what gcc and clang offer beyond it is named here once. */
+#ifndef BASE_ATTR_H
+#define BASE_ATTR_H
+
+#define NODISCARD __attribute__((warn_unused_result))
+#define NORETURN __attribute__((noreturn))
+#define PRINTF_LIKE(fmt_at, args_at) __attribute__((format(printf, fmt_at, args_at)))
+#define UNUSED __attribute__((unused))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define CACHE_LINE 64
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+#endif

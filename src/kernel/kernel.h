@@ -1,0 +1,108 @@
+/* kernel/kernel.h - the table of arithmetic: one C reference, one file per family and ISA.
+ *
+ * Idea: everything that touches numbers in bulk is an entry of struct kernel_table. kernel_init fills
+ * it with C, then each level of the machine (masked by --cpu) overwrites what it improves, ascending,
+ * so every level runs on one machine. Each entry is pinned by tests/checkkernel against the reference.
+ *
+ * Rules every level obeys: an output element is summed in an order that depends on its own length only,
+ * never on the number of rows or threads of the call, so that results are equal for every batch size
+ * and thread count at one level (specs/operations.md H3). Operands do not overlap unless said.
+ *
+ * Ownership: pure functions on plain pointers. Threads: the table is immutable after kernel_init. */
+#ifndef KERNEL_KERNEL_H
+#define KERNEL_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel/type.h"
+
+/* Activations as matmul wants them for one weight type: f32 rows as they are, or quantised once per
+ * layer (int8 with scales). Made by act_prepare; the bytes per row come from act_row_bytes. */
+struct kernel_act {
+    const void *data;    /* (n_rows, row_bytes) */
+    size_t row_bytes;
+    uint32_t n_rows;
+    uint32_t n_in;
+};
+
+/* One weight matrix (n_out, n_in), rows as stored in the file. */
+struct kernel_mat {
+    const void *data;
+    uint32_t type;       /* enum kernel_type */
+    uint32_t n_out, n_in;
+    size_t row_bytes;
+};
+
+/* Attention of one query head group over a paged cache, for one sequence.
+ * K row of position p: slab + table[p / block_len] * block_bytes + k_offset + (p % block_len) * k_stride
+ * and V likewise. Rows are in `kv_type` (F32, F16, BF16, Q8_0). */
+struct kernel_kv {
+    const uint8_t *slab;
+    const uint32_t *table;      /* block numbers of the sequence */
+    size_t block_bytes;
+    uint32_t block_len;         /* tokens a block, a power of two */
+    size_t k_offset, v_offset;  /* of this layer (and KV head) inside a block */
+    size_t k_stride, v_stride;  /* bytes from one token's row to the next */
+    uint32_t kv_type;
+};
+struct kernel_attn {
+    uint32_t k_dim, v_dim;      /* values a K row and a V row take part with */
+    uint32_t n_group;           /* query heads that share this KV head */
+    float scale;
+    float softcap;              /* 0: none; else c * tanh(s / c) */
+    uint32_t window;            /* 0: all; else only the last `window` positions, the own one counted */
+    const float *sinks;         /* (n_group) extra logits in the softmax, or NULL */
+};
+
+struct kernel_table {
+    const char *level;          /* "generic", "avx2", "avx512", ... the highest that contributed */
+
+    /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. */
+    size_t (*act_row_bytes)(uint32_t type, uint32_t n_in);
+    void (*act_prepare)(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in, void *act);
+    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. */
+    void (*matmul)(const struct kernel_mat *w, uint32_t o0, uint32_t o1, const struct kernel_act *x,
+                   float *y, size_t ldy);
+    /* One row of any type to f32 (embedding look-up). n a multiple of the block. */
+    void (*dequantize_row)(uint32_t type, const void *src, float *dst, size_t n);
+
+    /* y = x * rsqrt(mean(x^2) + eps) * (w + w_plus); w NULL: no weight. y may be x. */
+    void (*rmsnorm)(const float *x, const float *w, float w_plus, float eps, float *y, size_t n);
+    void (*layernorm)(const float *x, const float *w, const float *b, float eps, float *y, size_t n);
+    /* Rotates pairs in place. cs (n_dims / 2, 2): cos, sin of this position (magnitude included).
+     * adjacent: pairs (2i, 2i+1), else (i, i + n_dims / 2). */
+    void (*rope)(float *x, const float *cs, uint32_t n_dims, int adjacent);
+    void (*softmax)(float *x, size_t n);                 /* in place, max subtracted, f32 sums */
+    void (*add)(float *y, const float *x, size_t n);     /* y += x */
+    void (*scale)(float *y, float s, size_t n);
+    void (*silu_mul)(float *gate, const float *up, size_t n);  /* gate = silu(gate) * up */
+    void (*gelu_mul)(float *gate, const float *up, size_t n);  /* tanh form */
+    void (*softcap)(float *x, float cap, size_t n);      /* cap * tanh(x / cap) */
+    float (*dot)(const float *a, const float *b, size_t n);
+    uint32_t (*argmax)(const float *x, size_t n);        /* ties: lowest index; NaN never wins */
+
+    /* Writes a row of n values into the cache in kv_type. */
+    void (*kv_store)(uint32_t kv_type, const float *x, void *dst, size_t n);
+    /* out (n_group, v_dim) = softmax(scale * q k^T) v over positions [lo, pos], lo from the window.
+     * q (n_group, k_dim). scratch: kernel_attn_scratch bytes, 64-byte aligned. */
+    void (*attn)(const struct kernel_attn *a, const struct kernel_kv *kv, uint32_t pos,
+                 const float *q, float *out, void *scratch);
+};
+
+/* CPU levels. Flags come from os/cpu.h, masked by --cpu; kernel does not detect by itself. */
+enum kernel_flag {
+    KERNEL_AVX2 = 1 << 0,       /* with FMA, F16C, BMI2 */
+    KERNEL_AVX512 = 1 << 1,     /* F, BW, DQ, VL */
+    KERNEL_AVX512_VNNI = 1 << 2,
+    KERNEL_AVX512_BF16 = 1 << 3,
+    KERNEL_NEON = 1 << 4,
+    KERNEL_DOTPROD = 1 << 5,
+    KERNEL_I8MM = 1 << 6,
+};
+
+void kernel_init(struct kernel_table *k, unsigned flags);
+/* Scratch for attn at position pos (bytes). */
+size_t kernel_attn_scratch(const struct kernel_attn *a, uint32_t pos);
+
+#endif
