@@ -44,9 +44,9 @@ size_t json_len(const json_value *v);                /* of an array or object, e
 json_value *json_at(const json_value *v, size_t i);
 /* Text of a string value; lives as long as v. NULL for other kinds. May hold NUL bytes. */
 const char *json_text(const json_value *v, size_t *len);
-bool json_bool(const json_value *v);
-int64_t json_int(const json_value *v);   /* integers; doubles are truncated, saturating */
-double json_double(const json_value *v); /* any number */
+bool json_as_bool(const json_value *v);
+int64_t json_as_int(const json_value *v);   /* integers; doubles are truncated, saturating */
+double json_as_double(const json_value *v); /* any number */
 
 /* Calls fn for each member in the order of the text; stops at the first negative return. */
 typedef int (*json_each_fn)(void *ctx, const char *key, json_value *member);
