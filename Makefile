@@ -24,9 +24,9 @@ ARCH    := $(shell $(CC) -dumpmachine | cut -d- -f1)
 LAYERS  := $(shell sed -e 's/^\#.*//' -e 's/ -[a-z]*//g' src/LAYERS)
 SRC     := $(sort $(wildcard src/*/*.c) $(if $(filter x86_64,$(ARCH)),$(wildcard src/kernel/x86/*.c)) \
              $(if $(filter aarch64,$(ARCH)),$(wildcard src/kernel/arm/*.c)))
-# A cross build has the kernels and what they stand on: Debian has no foreign json-c without multiarch.
+# A cross build has the kernels and what they stand on: Debian has no foreign json-c or xxhash without multiarch.
 ifneq ($(CROSS),)
-SRC     := $(filter-out src/base/json.c,$(filter src/base/% src/os/% src/kernel/%,$(SRC)))
+SRC     := $(filter-out src/base/json.c src/base/map.c,$(filter src/base/% src/os/% src/kernel/%,$(SRC)))
 endif
 LIBSRC  := $(filter-out src/cmd/main.c,$(SRC))
 layer_src = $(filter src/$(1)/%,$(LIBSRC))

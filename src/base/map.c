@@ -1,6 +1,7 @@
 #include "base/map.h"
 
 #include <string.h>
+#define XXH_INLINE_ALL /* one function, inlined: nothing to link, foreign targets build too */
 #include <xxhash.h>
 
 #include "base/mem.h"
@@ -11,6 +12,8 @@ struct map_slot {
     uint32_t value;
     uint64_t hash;
 };
+
+static const char empty_key[1]; /* stands for NULL: memcmp wants a pointer even for no bytes */
 
 static uint32_t slots_for(uint32_t expected)
 {
@@ -66,9 +69,10 @@ static int grow(struct map *m)
 
 int map_put(struct map *m, const void *key, size_t len, uint32_t value, bool *existed)
 {
-    static const char empty_key[1];
     if (len > UINT32_MAX)
         return E_RANGE;
+    if (key == NULL)
+        key = empty_key;
     if (m->n_slots == 0 || (uint64_t)(m->n_used + 1) * 4 > (uint64_t)m->n_slots * 3)
         TRY(grow(m));
     uint64_t hash = XXH3_64bits(key, len);
@@ -77,7 +81,7 @@ int map_put(struct map *m, const void *key, size_t len, uint32_t value, bool *ex
         *existed = s->key != NULL;
     if (s->key != NULL)
         return 0;
-    *s = (struct map_slot){ .key = key != NULL ? key : empty_key,
+    *s = (struct map_slot){ .key = key,
                             .len = (uint32_t)len,
                             .value = value,
                             .hash = hash };
@@ -89,6 +93,8 @@ bool map_get(const struct map *m, const void *key, size_t len, uint32_t *value)
 {
     if (m->n_slots == 0 || len > UINT32_MAX)
         return false;
+    if (key == NULL)
+        key = empty_key;
     const struct map_slot *s = probe(m, key, len, XXH3_64bits(key, len));
     if (s->key == NULL)
         return false;

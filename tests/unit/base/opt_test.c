@@ -1,0 +1,111 @@
+/* Options land in their fields; everything wrong is refused with the flag's name and the mend. */
+#include "unit/test.h"
+
+#include <stdbool.h>
+
+#include "base/opt.h"
+
+struct args {
+    bool json;
+    const char *model;
+    uint32_t threads;
+    uint64_t seed, ram;
+    double temp;
+    struct opt_list stop;
+};
+
+static const struct opt table[] = {
+    { "json", 0, OPT_FLAG, offsetof(struct args, json), NULL, "print JSON", 0, 0 },
+    { "model", 'm', OPT_TEXT, offsetof(struct args, model), "FILE", "model file", 0, 0 },
+    { "threads", 't', OPT_U32, offsetof(struct args, threads), "N", "threads", 1, 256 },
+    { "seed", 0, OPT_U64, offsetof(struct args, seed), "S", "seed", 0, 0 },
+    { "ram", 0, OPT_BYTES, offsetof(struct args, ram), "SIZE", "bytes", 0, 0 },
+    { "temp", 0, OPT_NUMBER, offsetof(struct args, temp), "T", "temperature", 0, 2 },
+    { "stop", 0, OPT_LIST, offsetof(struct args, stop), "TEXT", "stop here", 0, 0 },
+};
+
+static int parse(struct args *a, struct opt_list *words, struct err *err, const char *const *argv)
+{
+    int argc = 0;
+    while (argv[argc] != NULL)
+        argc++;
+    *a = (struct args){ 0 };
+    *words = (struct opt_list){ 0 };
+    *err = (struct err){ 0 };
+    return opt_parse(table, COUNT_OF(table), argc, (char **)(uintptr_t)argv, a, words, err);
+}
+
+static void every_kind(void **state)
+{
+    (void)state;
+    struct args a;
+    struct opt_list words;
+    struct err err;
+    const char *argv[] = { "x",     "--json", "-m",    "f.gguf", "-t4",     "--seed=18446744073709551615",
+                     "--ram", "3G",     "--stop", "a",      "--stop=", "--temp",
+                     "0.5",   "--",     "--y",   NULL };
+    assert_int_equal(parse(&a, &words, &err, argv), 0);
+    assert_true(a.json && a.threads == 4 && a.seed == UINT64_MAX && a.ram == 3ull << 30);
+    assert_string_equal(a.model, "f.gguf");
+    assert_true(a.temp == 0.5 && a.stop.n == 2);
+    assert_string_equal(a.stop.items[1], "");
+    assert_int_equal(words.n, 2);
+    assert_string_equal(words.items[0], "x");
+    assert_string_equal(words.items[1], "--y");
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *argv[3];
+        const char *says;
+    } cases[] = {
+        { { "--thread", "2", NULL }, "did you mean --threads?" },
+        { { "--frobnicate", NULL, NULL }, "unknown option --frobnicate" },
+        { { "-z", NULL, NULL }, "unknown option -z" },
+        { { "--threads", "0", NULL }, "--threads 0: must be between 1 and 256" },
+        { { "--threads", "257", NULL }, "between 1 and 256" },
+        { { "--threads", "-1", NULL }, "whole number" },
+        { { "--threads", "2x", NULL }, "whole number" },
+        { { "--threads", NULL, NULL }, "--threads needs a value" },
+        { { "--threads=", NULL, NULL }, "whole number" },
+        { { "--seed", "18446744073709551616", NULL }, "whole number" },
+        { { "--ram", "99999999999G", NULL }, "a size" },
+        { { "--ram", "3T", NULL }, "a size" },
+        { { "--temp", "nan", NULL }, "a number" },
+        { { "--temp", "2.1", NULL }, "between 0 and 2" },
+        { { "--json=1", NULL, NULL }, "takes no value" },
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct args a;
+        struct opt_list words;
+        struct err err;
+        assert_int_equal(parse(&a, &words, &err, cases[i].argv), E_USAGE);
+        if (strstr(err.text, cases[i].says) == NULL)
+            fail_msg("%s: says %s", cases[i].argv[0], err.text);
+    }
+}
+
+static void help_names_every_option(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 65536);
+    opt_help(table, COUNT_OF(table), &b);
+    for (size_t i = 0; i < COUNT_OF(table); i++)
+        assert_non_null(strstr(buf_str(&b), table[i].name));
+    assert_non_null(strstr(buf_str(&b), "  -m, --model FILE            model file\n"));
+    buf_fini(&b);
+}
+
+int opt_test(void);
+int opt_test(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(help_names_every_option),
+    };
+    return cmocka_run_group_tests_name("base/opt", tests, NULL, NULL);
+}
