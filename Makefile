@@ -36,7 +36,7 @@ lib      = $(O)/lib/lib$(1).a
 upto     = $(eval _u :=)$(eval _go := 1)$(foreach l,$(FULL),$(if $(_go),$(eval _u := $(call lib,$(l)) $(_u)))$(if $(filter $(l),$(1)),$(eval _go :=)))$(_u)
 
 # --- flags -----------------------------------------------------------------------------------------
-PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit hwloc)
+PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit)
 PKG_CFLAGS := $(if $(PKGS),$(shell $(PKG) --cflags $(PKGS) 2>/dev/null))
 PKG_LIBS   := $(if $(PKGS),$(shell $(PKG) --libs $(PKGS) 2>/dev/null))
 VERSION := $(shell cat VERSION)
@@ -60,7 +60,7 @@ isa      = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c -mbmi2)$(if $(filter
 # Kernels are hot loops: -O3 there, also in debug-free builds with sanitizers off.
 kernel_opt = $(if $(filter release,$(BUILD)),$(if $(findstring src/kernel/,$(1)),-O3))
 
-.PHONY: all lib check checkkernel test tidy bench clean fuzz fuzz-replay install
+.PHONY: all lib check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install
 all: $(if $(CROSS),lib,$(O)/naru)
 lib: $(foreach l,$(FULL),$(call lib,$(l)))
 
@@ -113,7 +113,9 @@ TARGET  ?= $(firstword $(FUZZ_TARGETS))
 SECONDS ?= 60
 $(O)/tests/fuzz_%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay.o $(call upto,api)
 	$(Q)$(CC) $(OPTS) $(LDFLAGS) -o $@ $^ $(LIBS)
-fuzz-replay: $(patsubst %,$(O)/tests/fuzz_%,$(FUZZ_TARGETS))
+FUZZ_BINS := $(patsubst %,$(O)/tests/fuzz_%,$(FUZZ_TARGETS))
+fuzz-bins: $(FUZZ_BINS)
+fuzz-replay: $(FUZZ_BINS)
 	$(Q)sh tests/fuzz/replay.sh $^
 $(O)/tests/engine_%: $(O)/obj/tests/fuzz/%.o $(call upto,api)
 	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPTS)) $(LDFLAGS) -o $@ $^ $(LIBS)
@@ -137,5 +139,7 @@ install: all
 	install -D -m 644 packaging/naru.1 $(DESTDIR)/usr/share/man/man1/naru.1
 clean:
 	rm -rf build
+print-%:
+	@echo $($*)
 
 -include $(shell find $(O)/obj -name '*.d' 2>/dev/null)

@@ -1,7 +1,8 @@
 /* base/buf.h - bytes that grow up to a limit.
  *
- * Idea: build text or binary output without counting bytes by hand. The first failure (memory, limit)
- * sticks: later appends do nothing and buf_status tells, so that a writer checks once, at the end.
+ * Idea: build text or binary output without counting bytes by hand. The first failure (memory,
+ * limit) sticks: later appends do nothing and buf_status tells, so that a writer checks once, at
+ * the end.
  *
  * Invariants: data[len] == '\0' once anything was appended; len <= max_bytes.
  * Ownership: the buffer owns data; buf_take hands it over.   Threads: one at a time.

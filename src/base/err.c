@@ -1,5 +1,5 @@
-/* Messages may quote bytes of hostile files, so control characters are replaced before anyone prints
- * them. A crash writes one line and aborts: the supervisor or the shell sees SIGABRT. */
+/* Messages may quote bytes of hostile files, so control characters are replaced before anyone
+ * prints them. A crash writes one line and aborts: the supervisor or the shell sees SIGABRT. */
 #include "base/err.h"
 
 #include <stdarg.h>

@@ -1,7 +1,7 @@
-/* json-c builds the tree, but even its strict mode takes NaN, leading zeros and doubled keys, and it
- * has no cap on nodes. So the text first passes a scanner of the RFC 8259 grammar that also counts;
- * what it lets through, json-c parses. Doubled keys show as members that are in the text but not in
- * the tree. The scanner is iterative: its stack is one bit a level. */
+/* json-c builds the tree, but even its strict mode takes NaN, leading zeros and doubled keys, and
+ * it has no cap on nodes. So the text first passes a scanner of the RFC 8259 grammar that also
+ * counts; what it lets through, json-c parses. Doubled keys show as members that are in the text
+ * but not in the tree. The scanner is iterative: its stack is one bit a level. */
 #include "base/json.h"
 
 #include <json-c/json.h>
@@ -21,7 +21,8 @@ const struct json_limits JSON_LIMITS_FILE = {
     .bytes_max = 256u << 20, .depth_max = 128, .nodes_max = 8000000, .string_max = 64u << 20
 };
 
-/* --- scanner ------------------------------------------------------------------------------------ */
+/* --- scanner ------------------------------------------------------------------------------------
+ * */
 
 struct scan {
     const char *s;
@@ -215,7 +216,8 @@ static int scan_value(struct scan *c, bool *opened)
     return object ? scan_key(c) : 0;
 }
 
-/* Behind a value: closes levels until a comma asks for the next one or all are closed (*more false). */
+/* Behind a value: closes levels until a comma asks for the next one or all are closed (*more
+ * false). */
 static int scan_after(struct scan *c, bool *more)
 {
     while (c->depth > 0) {
@@ -245,7 +247,8 @@ static int scan_text(struct scan *c)
     return c->at == c->n ? 0 : bad(c, "something follows the value");
 }
 
-/* --- tree --------------------------------------------------------------------------------------- */
+/* --- tree ---------------------------------------------------------------------------------------
+ * */
 
 static uint64_t count_members(json_value *v)
 {
@@ -358,7 +361,8 @@ int json_each(const json_value *v, json_each_fn fn, void *ctx)
     return 0;
 }
 
-/* --- writer ------------------------------------------------------------------------------------- */
+/* --- writer -------------------------------------------------------------------------------------
+ * */
 
 void json_writer_init(struct json_writer *w, struct buf *out)
 {

@@ -19,7 +19,9 @@
 struct json_object; /* json-c's value; NULL is JSON null */
 typedef struct json_object json_value;
 
-enum json_kind { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind {
+    JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT
+};
 
 struct json_limits {
     size_t bytes_max;
@@ -28,7 +30,7 @@ struct json_limits {
     size_t string_max;
 };
 extern const struct json_limits JSON_LIMITS_REQUEST; /* L2, L3 */
-extern const struct json_limits JSON_LIMITS_FILE;    /* config.json, tokenizer.json: 256 MiB, 8 M nodes */
+extern const struct json_limits JSON_LIMITS_FILE;    /* config.json, tokenizer.json */
 
 /* Parses exactly one value. E_FORMAT with the byte position, E_LIMIT, E_NOMEM. */
 NODISCARD int json_parse(json_value **out, const char *text, size_t len,
@@ -68,8 +70,9 @@ void json_write_text(struct json_writer *w, const char *s, size_t len); /* bad U
 void json_write_str(struct json_writer *w, const char *s);
 void json_write_int(struct json_writer *w, int64_t x);
 void json_write_uint(struct json_writer *w, uint64_t x);
-void json_write_double(struct json_writer *w, double x); /* shortest form that reads back as a double; not finite -> null */
-void json_write_float(struct json_writer *w, float x);   /* shortest form that reads back as a float */
+/* The shortest form that reads back as the same double (float); not finite -> null. */
+void json_write_double(struct json_writer *w, double x);
+void json_write_float(struct json_writer *w, float x);
 void json_write_bool(struct json_writer *w, bool x);
 void json_write_null(struct json_writer *w);
 /* A parsed value written back (member order kept). */

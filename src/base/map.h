@@ -1,7 +1,8 @@
 /* base/map.h - byte strings to 32-bit numbers.
  *
  * Idea: vocabularies, tensor names and metadata keys are all "find the index of this string".
- * Open addressing with linear probing; keys are borrowed, not copied: they live where they were read.
+ * Open addressing with linear probing; keys are borrowed, not copied: they live where they were
+ * read.
  *
  *     slot   [ hash, key ptr, key len, value ]  x power of two, at most 3/4 full
  *

@@ -1,5 +1,5 @@
-/* A chunk list instead of one mmap'ed reserve: arenas are many and mostly small (one a request), and
- * a chunk that doubles keeps the count logarithmic. */
+/* A chunk list instead of one mmap'ed reserve: arenas are many and mostly small (one a request),
+ * and a chunk that doubles keeps the count logarithmic. */
 #include "base/mem.h"
 
 #include <stdbool.h>

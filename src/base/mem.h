@@ -5,7 +5,8 @@
  *
  *     arena   [chunk 64 KiB] -> [chunk 128 KiB] -> ...      bump, never free one by one
  *
- * Invariants: an arena never holds more than max_bytes; what it returns is zeroed and aligned to 16.
+ * Invariants: an arena never holds more than max_bytes; what it returns is zeroed and aligned to
+ * 16.
  * Ownership: the arena owns its chunks; pointers into it live until reset or fini.
  * Threads: one at a time.   Cost: arena_alloc O(1) plus the zeroing. */
 #ifndef BASE_MEM_H

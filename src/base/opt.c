@@ -32,15 +32,15 @@ static size_t distance(const char *a, const char *b)
     return row[n];
 }
 
-static int unknown(const struct opt *table, size_t n_opts, const char *name, struct err *err)
+static int unknown(const struct opt_table *table, const char *name, struct err *err)
 {
     const char *close_name = NULL;
     size_t best = 3; /* farther than two letters is no suggestion */
-    for (size_t i = 0; i < n_opts; i++) {
-        size_t d = distance(name, table[i].name);
+    for (size_t i = 0; i < table->n; i++) {
+        size_t d = distance(name, table->opts[i].name);
         if (d < best) {
             best = d;
-            close_name = table[i].name;
+            close_name = table->opts[i].name;
         }
     }
     if (close_name != NULL)
@@ -56,8 +56,8 @@ static int bad_value(const struct opt *o, const char *value, const char *want, s
 
 static int out_of_range(const struct opt *o, const char *value, struct err *err)
 {
-    return err_set_field(err, E_USAGE, o->name, "--%s %s: must be between %.10g and %.10g", o->name,
-                         value, o->min, o->max);
+    return err_set_field(err, E_USAGE, o->name, "--%s %s: must be between %.10g and %.10g",
+                         o->name, value, o->min, o->max);
 }
 
 static bool in_range(const struct opt *o, double x)
@@ -93,8 +93,8 @@ static int store_whole(const struct opt *o, const char *value, void *field, stru
 {
     uint64_t x;
     if (!read_whole(value, o->kind == OPT_BYTES, &x))
-        return bad_value(o, value, o->kind == OPT_BYTES ? "a size such as 512M or 4G" : "a whole number",
-                         err);
+        return bad_value(
+            o, value, o->kind == OPT_BYTES ? "a size such as 512M or 4G" : "a whole number", err);
     if (!in_range(o, (double)x))
         return out_of_range(o, value, err);
     if (o->kind != OPT_U32) {
@@ -142,30 +142,31 @@ static int store(const struct opt *o, const char *value, void *target, struct er
     return 0;
 }
 
-static const struct opt *find(const struct opt *table, size_t n_opts, const char *name, size_t len,
+static const struct opt *find(const struct opt_table *table, const char *name, size_t len,
                               char letter)
 {
-    for (size_t i = 0; i < n_opts; i++) {
-        if (letter != '\0' ? table[i].letter == letter
-                           : strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
-            return &table[i];
+    for (size_t i = 0; i < table->n; i++) {
+        const struct opt *o = &table->opts[i];
+        if (letter != '\0' ? o->letter == letter
+                           : strlen(o->name) == len && memcmp(o->name, name, len) == 0)
+            return o;
     }
     return NULL;
 }
 
 /* One option at argv[*at]; moves *at behind it and its value. */
-static int parse_one(const struct opt *table, size_t n_opts, char **argv, int *at, void *target,
+static int parse_one(const struct opt_table *table, char **argv, int *at, void *target,
                      struct err *err)
 {
     const char *arg = argv[*at];
     bool is_long = arg[1] == '-';
     const char *name = is_long ? arg + 2 : arg + 1;
     size_t len = is_long ? strcspn(name, "=") : 1;
-    const struct opt *o = find(table, n_opts, name, len, is_long ? '\0' : *name);
+    const struct opt *o = find(table, name, len, is_long ? '\0' : *name);
     if (o == NULL) {
         char copy[64] = { 0 };
         memcpy(copy, name, num_min(is_long ? len : strlen(name), sizeof copy - 1));
-        return is_long ? unknown(table, n_opts, copy, err)
+        return is_long ? unknown(table, copy, err)
                        : err_set_field(err, E_USAGE, copy,
                                        "unknown option -%s; --help lists the options", copy);
     }
@@ -183,7 +184,7 @@ static int parse_one(const struct opt *table, size_t n_opts, char **argv, int *a
     return store(o, value, target, err);
 }
 
-int opt_parse(const struct opt *table, size_t n_opts, int argc, char **argv, void *target,
+int opt_parse(const struct opt_table *table, int argc, char **argv, void *target,
               struct opt_list *words, struct err *err)
 {
     bool only_words = false;
@@ -194,7 +195,7 @@ int opt_parse(const struct opt *table, size_t n_opts, int argc, char **argv, voi
             only_words = true;
             i++;
         } else if (!word) {
-            TRY(parse_one(table, n_opts, argv, &i, target, err));
+            TRY(parse_one(table, argv, &i, target, err));
         } else if (words->n == OPT_LIST_MAX) {
             return err_set(err, E_USAGE, "more than %d arguments", OPT_LIST_MAX);
         } else {
@@ -230,10 +231,10 @@ static void wrap(struct buf *out, size_t line_start, const char *text)
     buf_putc(out, '\n');
 }
 
-void opt_help(const struct opt *table, size_t n_opts, struct buf *out)
+void opt_help(const struct opt_table *table, struct buf *out)
 {
-    for (size_t i = 0; i < n_opts; i++) {
-        const struct opt *o = &table[i];
+    for (size_t i = 0; i < table->n; i++) {
+        const struct opt *o = &table->opts[i];
         size_t line_start = out->len;
         if (o->letter != '\0')
             buf_printf(out, "  -%c, --%s", o->letter, o->name);

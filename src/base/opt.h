@@ -1,12 +1,13 @@
 /* base/opt.h - command-line options from one table.
  *
- * Idea: each verb of the program describes its options once: name, kind, where the value goes, what it
- * means, what is allowed. Parsing, range errors that name the flag, and --help come from that table.
+ * Idea: each verb of the program describes its options once: name, kind, where the value goes, what
+ * it means, what is allowed. Parsing, range errors that name the flag, and --help come from that
+ * table.
  *
  *     { "threads", 't', OPT_U32, offsetof(struct args, n_threads), "N", "threads ...", 1, 256 }
  *
- * Values: --name VALUE or --name=VALUE; -t VALUE or -tVALUE; "--" ends options; flags take no value.
- * Sizes (OPT_BYTES) take K, M, G (powers of 1024). Ownership: text values point into argv.
+ * Values: --name VALUE or --name=VALUE; -t VALUE or -tVALUE; "--" ends options; flags take no
+ * value. Sizes (OPT_BYTES) take K, M, G (powers of 1024). Ownership: text values point into argv.
  * Threads: none.   Cost: linear in argv times table. */
 #ifndef BASE_OPT_H
 #define BASE_OPT_H
@@ -44,11 +45,17 @@ struct opt {
     double min, max;   /* of numbers; both 0: anything the type holds */
 };
 
+struct opt_table {
+    const struct opt *opts;
+    size_t n;
+};
+
 /* Reads argv[0..argc) into target. Words that are no options go to `words` (room for words_max).
- * E_USAGE with err naming the flag and the mend (a close name is suggested), E_LIMIT for too many words. */
-NODISCARD int opt_parse(const struct opt *table, size_t n_opts, int argc, char **argv, void *target,
+ * E_USAGE with err naming the flag and the mend (a close name is suggested), E_LIMIT for too many
+ * words. */
+NODISCARD int opt_parse(const struct opt_table *table, int argc, char **argv, void *target,
                         struct opt_list *words, struct err *err);
 /* Aligned lines "  -t, --threads N   help ...", wrapped at 96 columns. */
-void opt_help(const struct opt *table, size_t n_opts, struct buf *out);
+void opt_help(const struct opt_table *table, struct buf *out);
 
 #endif

@@ -1,6 +1,6 @@
-/* x86: cpuid says what the core has, xgetbv whether the operating system saves the wide registers; both
- * must agree. arm: the kernel's hwcaps. Cores: the affinity mask, cut by a cgroup-v2 quota, since a
- * container with two cores of quota on a machine of 64 must not start 64 threads. */
+/* x86: cpuid says what the core has, xgetbv whether the operating system saves the wide registers;
+ * both must agree. arm: the kernel's hwcaps. Cores: the affinity mask, cut by a cgroup-v2 quota,
+ * since a container with two cores of quota on a machine of 64 must not start 64 threads. */
 #include "os/cpu.h"
 
 #include <sched.h>

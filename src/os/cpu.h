@@ -1,8 +1,8 @@
 /* os/cpu.h - what this processor can do, and how much of it we are allowed to use.
  *
- * Idea: detect once (cpuid and the operating system's consent on x86, hwcaps on arm), then mask by name:
- * "--cpu=avx2" runs the AVX2 level on a machine that has more. Caches and cores come along, for blocking
- * and thread counts.   Cost: once at start. */
+ * Idea: detect once (cpuid and the operating system's consent on x86, hwcaps on arm), then mask by
+ * name: "--cpu=avx2" runs the AVX2 level on a machine that has more. Caches and cores come along,
+ * for blocking and thread counts.   Cost: once at start. */
 #ifndef OS_CPU_H
 #define OS_CPU_H
 
@@ -30,8 +30,9 @@ struct os_cpu {
 };
 
 void os_cpu_detect(struct os_cpu *cpu);
-/* Keeps only the flags of `level`: "auto", "generic", "avx2", "avx512", "avx512-vnni", "avx512-bf16",
- * "neon", "dotprod", "i8mm". E_USAGE lists the names; E_UNSUPPORTED if the processor lacks the level. */
+/* Keeps only the flags of `level`: "auto", "generic", "avx2", "avx512", "avx512-vnni",
+ * "avx512-bf16", "neon", "dotprod", "i8mm". E_USAGE lists the names; E_UNSUPPORTED if the processor
+ * lacks the level. */
 NODISCARD int os_cpu_mask(struct os_cpu *cpu, const char *level, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* mmap for model files, which nobody changes while we use them; plain reads for everything else, since a
- * mapping of a file that shrinks kills the process (F-09). */
+/* mmap for model files, which nobody changes while we use them; plain reads for everything else,
+ * since a mapping of a file that shrinks kills the process (F-09). */
 #include "os/file.h"
 
 #include <errno.h>

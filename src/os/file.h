@@ -1,11 +1,11 @@
 /* os/file.h - files as the rest of Naru sees them.
  *
- * Idea: model files are opened once, checked through that one descriptor and mapped read-only from it,
- * so that what was verified is what is used (F-51). Small files are read whole, up to a limit. Output
- * files are written beside their place and renamed when complete: never half a file.
+ * Idea: model files are opened once, checked through that one descriptor and mapped read-only from
+ * it, so that what was verified is what is used (F-51). Small files are read whole, up to a limit.
+ * Output files are written beside their place and renamed when complete: never half a file.
  *
- * Ownership: an os_map owns descriptor and mapping until os_map_close. Threads: a mapping may be read
- * by all.   Cost: mapping is O(1); pages come in when touched. */
+ * Ownership: an os_map owns descriptor and mapping until os_map_close. Threads: a mapping may be
+ * read by all.   Cost: mapping is O(1); pages come in when touched. */
 #ifndef OS_FILE_H
 #define OS_FILE_H
 

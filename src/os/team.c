@@ -1,6 +1,6 @@
-/* A futex-backed generation counter instead of a pthread barrier: a region starts with one store and
- * ends with one count-down, and waiters spin only briefly before they sleep, because a spinning thread on
- * a machine with other work takes the core from the very thread it waits for.
+/* A futex-backed generation counter instead of a pthread barrier: a region starts with one store
+ * and ends with one count-down, and waiters spin only briefly before they sleep, because a spinning
+ * thread on a machine with other work takes the core from the very thread it waits for.
  *
  *     caller                      worker
  *     work = {fn, n}              wait until generation changes (spin, then futex)
@@ -8,8 +8,8 @@
  *     take chunks                 pending -= 1, wake the caller at 0
  *     wait until pending == 0
  *
- * Chunks: each thread owns a contiguous share with a counter of its own; when it is through it helps the
- * others, in order. The counters sit on cache lines of their own. */
+ * Chunks: each thread owns a contiguous share with a counter of its own; when it is through it
+ * helps the others, in order. The counters sit on cache lines of their own. */
 #include "os/team.h"
 
 #include <errno.h>

@@ -14,7 +14,7 @@ struct args {
     struct opt_list stop;
 };
 
-static const struct opt table[] = {
+static const struct opt opts[] = {
     { "json", 0, OPT_FLAG, offsetof(struct args, json), NULL, "print JSON", 0, 0 },
     { "model", 'm', OPT_TEXT, offsetof(struct args, model), "FILE", "model file", 0, 0 },
     { "threads", 't', OPT_U32, offsetof(struct args, threads), "N", "threads", 1, 256 },
@@ -24,6 +24,8 @@ static const struct opt table[] = {
     { "stop", 0, OPT_LIST, offsetof(struct args, stop), "TEXT", "stop here", 0, 0 },
 };
 
+static const struct opt_table table = { opts, COUNT_OF(opts) };
+
 static int parse(struct args *a, struct opt_list *words, struct err *err, const char *const *argv)
 {
     int argc = 0;
@@ -32,7 +34,7 @@ static int parse(struct args *a, struct opt_list *words, struct err *err, const 
     *a = (struct args){ 0 };
     *words = (struct opt_list){ 0 };
     *err = (struct err){ 0 };
-    return opt_parse(table, COUNT_OF(table), argc, (char **)(uintptr_t)argv, a, words, err);
+    return opt_parse(&table, argc, (char **)(uintptr_t)argv, a, words, err);
 }
 
 static void every_kind(void **state)
@@ -92,9 +94,9 @@ static void help_names_every_option(void **state)
     (void)state;
     struct buf b;
     buf_init(&b, 65536);
-    opt_help(table, COUNT_OF(table), &b);
-    for (size_t i = 0; i < COUNT_OF(table); i++)
-        assert_non_null(strstr(buf_str(&b), table[i].name));
+    opt_help(&table, &b);
+    for (size_t i = 0; i < COUNT_OF(opts); i++)
+        assert_non_null(strstr(buf_str(&b), opts[i].name));
     assert_non_null(strstr(buf_str(&b), "  -m, --model FILE            model file\n"));
     buf_fini(&b);
 }
