@@ -1,0 +1,64 @@
+/* Values that several verbs read from their options. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "cmd/cmd.h"
+
+int cmd_kv_type(const char *name, uint32_t *type, struct err *err)
+{
+    static const struct {
+        const char *name;
+        uint32_t type;
+    } known[] = {
+        { "f16", KERNEL_F16 },
+        { "f32", KERNEL_F32 },
+        { "bf16", KERNEL_BF16 },
+        { "q8_0", KERNEL_Q8_0 },
+    };
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (name == NULL || strcmp(name, known[i].name) == 0) {
+            *type = known[i].type;
+            return 0;
+        }
+    return err_set_field(err, E_USAGE, "kv", "--kv %s: must be f16, f32, bf16 or q8_0", name);
+}
+
+int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids, struct err *err)
+{
+    const char *between = " ,;[]\t\r\n";
+    for (const char *s = text + strspn(text, between); *s != '\0'; s += strspn(s, between)) {
+        char *end;
+        errno = 0;
+        long id = strtol(s, &end, 10);
+        if (end == s || errno != 0 || id < 0 || id >= (long)n_vocab)
+            return err_set_field(err, E_USAGE, "ids", "not a token id (0..%u): %.20s", n_vocab - 1,
+                                 s);
+        int rc = text_ids_put(ids, (int32_t)id);
+        if (rc < 0)
+            return err_set_field(err, rc, "ids", "too many ids");
+        s = end;
+    }
+    return 0;
+}
+
+int32_t cmd_first_token(const struct text_tokenizer *tok)
+{
+    struct text_ids l;
+    text_ids_init(&l, 8);
+    int32_t bos = TEXT_TOKEN_NONE;
+    if (text_encode(tok, "", 0, NULL, TEXT_ADD_SPECIAL, &l) == 0 && l.n > 0 &&
+        l.ids[0] == text_bos(tok))
+        bos = l.ids[0];
+    text_ids_fini(&l);
+    return bos;
+}
+
+uint64_t cmd_seed(const struct cmd_common *c)
+{
+    uint64_t seed = c->seed;
+    if (seed == CMD_SEED_RANDOM && getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = 0; /* no entropy: a fixed seed is as good as any other then */
+    return seed;
+}
