@@ -2,26 +2,28 @@
  *
  * Idea: callers hand in requests and read events; nothing else crosses the thread border.
  *
- *     caller                       engine thread                              caller
- *     engine_submit --mailbox-->  [ plan | forward | sample | commit ] --ring-->  engine_stream_next
- *     engine_stream_cancel --flag-->        one step                   --notify--> "there are events"
+ *     caller                     engine thread                          caller
+ *     engine_submit --mailbox--> [ plan | forward | sample | commit ] --ring--> engine_stream_next
+ *     engine_stream_cancel --flag-->       one step            --notify--> "there are events"
  *
- * Each request has a stream: a bounded ring of events. When its reader is slow and the ring is nearly
- * full, that request pauses (the others go on), and after stall_s it is aborted (L10). So the engine
- * never waits for a reader, and no reader loses an event.
+ * Each request has a stream: a bounded ring of events. When its reader is slow and the ring is
+ * nearly full, that request pauses (the others go on), and after stall_s it is aborted (L10). So
+ * the engine never waits for a reader, and no reader loses an event.
  *
- * A command line reads with engine_stream_next(s, -1, ...), which waits. A server passes `notify`, which
- * the engine thread calls after a step that made events, and then reads with timeout 0 until it gets 0.
+ * A command line reads with engine_stream_next(s, -1, ...), which waits. A server passes `notify`,
+ * which the engine thread calls after a step that made events, and then reads with timeout 0 until
+ * it gets 0.
  *
- * Invariants: every submitted stream gets exactly one ENGINE_DONE event, its last, whatever happens;
- *     texts of TOKEN and DONE events concatenated are the answer, never half a character (A-28),
- *     never a part of a stop string (A-29); ids are equal alone or batched, shared or computed (A-30).
+ * Invariants: every submitted stream gets exactly one ENGINE_DONE event, its last, whatever
+ *     happens; texts of TOKEN and DONE events concatenated are the answer, never half a character
+ *     (A-28), never a part of a stop string (A-29); ids are equal alone or batched, shared or
+ *     computed (A-30).
  * Ownership: the engine borrows model and tokenizer, which must outlive it; a stream belongs to the
  *     caller until engine_stream_close. Close all streams before engine_destroy.
- * Threads: engine_submit, engine_drain, engine_stats, engine_stream_cancel, engine_stream_progress from
- *     any thread; engine_stream_next and _close from one thread at a time per stream.
- * Cost: submit copies the prompt and allocates all that the request will ever need; a step allocates
- *     nothing. */
+ * Threads: engine_submit, engine_drain, engine_stats, engine_stream_cancel, engine_stream_progress
+ *     from any thread; engine_stream_next and _close from one thread at a time per stream.
+ * Cost: submit copies the prompt and allocates all that the request will ever need; a step
+ *     allocates nothing. */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
@@ -48,15 +50,15 @@ struct engine_params {
     const struct model *model;
     const struct text_tokenizer *tokenizer;
     struct clock clock;        /* clock_system() */
-    uint32_t n_ctx;            /* longest sequence, prompt and output; 0: the trained context, at most
-                                * ENGINE_CTX_DEFAULT. Never more than the KV memory holds. */
+    uint32_t n_ctx;            /* longest sequence, prompt and output; 0: the trained context, at
+                                * most ENGINE_CTX_DEFAULT. Never more than the KV memory holds. */
     uint32_t n_seqs_max;       /* sequences running at a time; 0: 32; at most 4,096 */
     uint32_t n_waiting_max;    /* requests that may wait; beyond: E_FULL; 0: 1,024 (L11) */
     uint32_t n_rows_step;      /* rows (tokens) of one step; 0: 256; at least n_seqs_max is used */
     size_t kv_bytes;           /* memory for KV blocks; 0: n_seqs_max full contexts, at most
                                 * ENGINE_KV_DEFAULT, at least one context */
-    size_t stream_bytes;       /* event ring of a stream; 0: 64 KiB; raised to four largest events */
-    double queue_s_max;        /* a request waiting longer fails with E_TIMEOUT; 0: never (L11: 30) */
+    size_t stream_bytes;       /* event ring of a stream; 0: 64 KiB; at least four largest events */
+    double queue_s_max;        /* a request waiting longer fails with E_TIMEOUT; 0: never */
     double stall_s_max;        /* a paused reader's request fails with E_TIMEOUT; 0: 60 (L10) */
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
@@ -69,8 +71,8 @@ struct engine_info {
     uint32_t n_seqs_max, n_rows_step;
     uint32_t n_blocks, block_len;
     size_t kv_bytes;
-    bool sharing;              /* false: no_sharing, or the model keeps window or recurrent state, which
-                                * cannot be shared by prefix without checkpoints */
+    bool sharing;              /* false: no_sharing, or the model keeps window or recurrent state,
+                                * which cannot be shared by prefix without checkpoints */
 };
 
 struct engine_str {
@@ -78,7 +80,8 @@ struct engine_str {
     size_t len;
 };
 
-/* One request. All pointers are borrowed for the call of engine_submit, except mask and notify's ctx. */
+/* One request. All pointers are borrowed for the call of engine_submit, except mask and notify's
+ * ctx. */
 struct engine_request {
     const int32_t *prompt;     /* (n_prompt) token ids, at least one */
     uint32_t n_prompt;
@@ -90,16 +93,17 @@ struct engine_request {
     const struct engine_str *stops; /* stop strings; empty ones are refused */
     uint32_t n_stops;
     bool include_stop;         /* the stop string itself is part of the text */
-    const int32_t *stop_ids;   /* end the answer like the model's own end tokens, which always count */
+    const int32_t *stop_ids;   /* end the answer, like the model's own end tokens */
     uint32_t n_stop_ids;
-    bool ignore_eos;           /* the model's end tokens are ordinary tokens; stop_ids still count */
+    bool ignore_eos;           /* the model's end tokens do not end it; stop_ids still do */
     bool special;              /* print control tokens */
     bool logprobs;
     uint32_t n_top;            /* alternatives reported a token, at most ENGINE_TOP_MAX */
     struct engine_mask mask;   /* mask.apply NULL: none */
-    struct engine_str salt;    /* prefixes are shared only between equal salts (tenant, cache_salt) */
-    void (*notify)(void *ctx, struct engine_stream *s); /* NULL: none. On the engine thread; must not
-                                * block nor call engine functions. Not called after close returns. */
+    struct engine_str salt;    /* prefixes are shared between equal salts only (tenant ...) */
+    /* NULL: none. Runs on the engine thread; must not block nor call engine functions. Not called
+     * after engine_stream_close returned. */
+    void (*notify)(void *ctx, struct engine_stream *s);
     void *notify_ctx;
 };
 
@@ -138,26 +142,28 @@ struct engine_event {
     struct engine_usage usage;
 };
 
-NODISCARD int engine_create(struct engine **out, const struct engine_params *params, struct err *err);
+NODISCARD int engine_create(struct engine **out, const struct engine_params *params,
+                            struct err *err);
 /* Stops the thread after its step; all requests end as cancelled. All streams must be closed. */
 void engine_destroy(struct engine *e);
 void engine_info(const struct engine *e, struct engine_info *out);
 
-/* Hands in a request. E_RANGE (err->field names the parameter), E_LIMIT when the prompt does not fit into
- * the context (field "prompt", both numbers in the text: A-33), E_FULL when too many wait, E_CLOSED after
- * drain, E_NOMEM. */
+/* Hands in a request. E_RANGE (err->field names the parameter), E_LIMIT when the prompt does not
+ * fit into the context (field "prompt", both numbers in the text: A-33), E_FULL when too many
+ * wait, E_CLOSED after drain, E_NOMEM. */
 NODISCARD int engine_submit(struct engine *e, const struct engine_request *r,
                             struct engine_stream **out, struct err *err);
 
-/* Takes no more requests and waits until the running ones are done; after timeout_s (0: at once) the
- * rest is cancelled. 0, or E_TIMEOUT if some had to be cancelled. */
+/* Takes no more requests and waits until the running ones are done; after timeout_s (0: at once)
+ * the rest is cancelled. 0, or E_TIMEOUT if some had to be cancelled. */
 int engine_drain(struct engine *e, double timeout_s);
 /* Forgets all shared prefixes that nobody uses now. Takes effect before the next step. */
 void engine_forget(struct engine *e);
 
-/* Next event: 1 and *ev filled (its pointers live until the next call on this stream), 0 if none came
- * within timeout_s (0: do not wait, negative: for ever), E_CLOSED after ENGINE_DONE was read. */
-NODISCARD int engine_stream_next(struct engine_stream *s, double timeout_s, struct engine_event *ev);
+/* Next event: 1 and *ev filled (its pointers live until the next call on this stream), 0 if none
+ * came within timeout_s (0: do not wait, negative: for ever), E_CLOSED after ENGINE_DONE. */
+NODISCARD int engine_stream_next(struct engine_stream *s, double timeout_s,
+                                 struct engine_event *ev);
 void engine_stream_cancel(struct engine_stream *s);
 /* Cancels what still runs and gives the stream back. NULL is fine. */
 void engine_stream_close(struct engine_stream *s);

@@ -1,29 +1,31 @@
 /* engine/sampler.h - from logits to one token.
  *
- * Idea: a chain of edits of the distribution, each with a neutral value that switches it off, then one
- * draw. The order is fixed and part of the interface:
+ * Idea: a chain of edits of the distribution, each with a neutral value that switches it off, then
+ * one draw. The order is fixed and part of the interface:
  *
- *     logits -> bias -> forbid -> mask hook -> penalties -> [temperature 0: argmax, lowest id on ties]
- *            -> temperature -> top-k -> typical -> top-p -> min-p -> draw
+ *     logits -> bias -> forbid -> mask hook -> penalties
+ *            -> temperature 0: argmax, lowest id on ties
+ *            -> else: temperature -> top-k -> typical -> top-p -> min-p -> draw
  *
  *   bias         logit += bias for the ids listed (OpenAI logit_bias; -100 and below forbids)
- *   penalties    over the last `penalty_window` tokens (0: all): a token seen in prompt or output has a
- *                positive logit divided, a negative one multiplied by `repetition` (Keskar 2019);
- *                a token generated n > 0 times loses presence + n x frequency (OpenAI)
+ *   penalties    over the last `penalty_window` tokens (0: all): a token seen in prompt or output
+ *                has a positive logit divided, a negative one multiplied by `repetition` (Keskar
+ *                2019); a token generated n > 0 times loses presence + n x frequency (OpenAI)
  *   top-k        the k best; of equal logits at the border the lower ids stay
- *   typical      smallest set of tokens whose surprise is nearest the entropy, mass >= p (Meister 2022)
- *   top-p        shortest run of best tokens with mass >= p, renormalised after the former filters
+ *   typical      smallest set of tokens whose surprise is nearest the entropy, mass >= p
+ *                (Meister 2022)
+ *   top-p        shortest run of best tokens with mass >= p of what the former filters left
  *   min-p        tokens with at least min_p x the best one's probability (Nguyen 2024)
  *
- * The draw is a function of (seed, position, distribution) only: batching, threads and preemption do not
- * change it (A-30). Log probabilities reported are those of the model: before bias, penalties and
- * temperature.
+ * The draw is a function of (seed, position, distribution) only: batching, threads and preemption
+ * do not change it (A-30). Log probabilities reported are those of the model: before bias,
+ * penalties and temperature.
  *
  * Invariants: a filter never empties the set; the input logits are not written.
  * Ownership: the sampler owns scratch for one vocabulary; all inputs are borrowed for the call.
  * Threads: one at a time per sampler.
- * Cost: greedy one pass; otherwise O(V) passes plus O(k log k) for the k tokens that matter: selection,
- * never a full sort. Nothing is allocated after create. */
+ * Cost: greedy one pass; otherwise O(V) passes plus O(k log k) for the k tokens that matter:
+ * selection, never a full sort. Nothing is allocated after create. */
 #ifndef ENGINE_SAMPLER_H
 #define ENGINE_SAMPLER_H
 
@@ -58,8 +60,8 @@ struct engine_bias {
     float bias;               /* [-100, 100] as OpenAI has it; -100 forbids the token */
 };
 
-/* Constrained output: edits the logits (n_vocab, -INFINITY forbids) before penalties and sampling, and
- * is told every token chosen. Called on the engine thread; must not block. */
+/* Constrained output: edits the logits (n_vocab, -INFINITY forbids) before penalties and sampling,
+ * and is told every token chosen. Called on the engine thread; must not block. */
 struct engine_mask {
     void (*apply)(void *ctx, float *logits, uint32_t n_vocab);
     void (*accept)(void *ctx, int32_t id); /* may be NULL */
@@ -80,7 +82,7 @@ struct engine_sampled {
 
 struct engine_sampler_input {
     const float *logits;      /* (n_vocab) */
-    const int32_t *ids;       /* (n_ids) prompt and output so far; n_ids is the position drawn for */
+    const int32_t *ids;       /* (n_ids) prompt and output so far; n_ids: position drawn for */
     uint32_t n_ids, n_prompt;
     const struct engine_bias *bias;
     uint32_t n_bias;
@@ -97,6 +99,7 @@ void engine_sampler_destroy(struct engine_sampler *s);
 
 /* E_NONFINITE if the logits hold NaN or +infinity, or if no token is left that may come. */
 NODISCARD int engine_sampler_pick(struct engine_sampler *s, const struct engine_sampler_params *p,
-                                  const struct engine_sampler_input *in, struct engine_sampled *out);
+                                  const struct engine_sampler_input *in,
+                                  struct engine_sampled *out);
 
 #endif

@@ -1,13 +1,13 @@
 /* engine/score.h - how likely is this text, and what comes next: the model without a schedule.
  *
- * Idea: `naru score` and `naru logits` need exact numbers of one sequence at a time. They use the model
- * directly with a small pool of their own; nothing is shared with a running engine.
+ * Idea: `naru score` and `naru logits` need exact numbers of one sequence at a time. They use the
+ * model directly with a small pool of their own; nothing is shared with a running engine.
  *
  *     ids     [ a b c d e f g h i ]                          n_ctx 4, with bos
  *     windows [ bos a b c ] [ bos d e f ] [ bos g h i ]      every token is scored once
  *
- * With a bos every window begins with it. Without one a window begins with the last token of the window
- * before, so that every token but the first of the text is scored exactly once.
+ * With a bos every window begins with it. Without one a window begins with the last token of the
+ * window before, so that every token but the first of the text is scored exactly once.
  *
  * Ownership: all borrowed for the call.   Threads: the caller's, plus the device's team.
  * Cost: one prefill of the text; memory: KV of n_ctx tokens and logits of one chunk. */
@@ -25,7 +25,8 @@ struct engine_score_params {
     uint32_t n_ctx;            /* window; 0: the trained context, at most ENGINE_CTX_DEFAULT */
     uint32_t n_rows_step;      /* 0: 128 */
     int32_t bos;               /* begins every window; TEXT_TOKEN_NONE: none. Not in ids then. */
-    bool (*progress)(void *ctx, uint32_t done, uint32_t total); /* NULL: none; false stops: E_CANCELLED */
+    /* NULL: none; returning false stops: E_CANCELLED */
+    bool (*progress)(void *ctx, uint32_t done, uint32_t total);
     void *progress_ctx;
 };
 
@@ -39,9 +40,9 @@ NODISCARD int engine_score(const struct model *m, const int32_t *ids, uint32_t n
                            const struct engine_score_params *p, struct engine_score *out,
                            struct err *err);
 
-/* Logits (n_vocab) of the last position after ids, which must fit into the context the model was trained
- * for (E_LIMIT with both numbers). */
-NODISCARD int engine_score_logits(const struct model *m, const int32_t *ids, uint32_t n, float *logits,
-                                  struct err *err);
+/* Logits (n_vocab) of the last position after ids, which must fit into the context the model was
+ * trained for (E_LIMIT with both numbers). */
+NODISCARD int engine_score_logits(const struct model *m, const int32_t *ids, uint32_t n,
+                                  float *logits, struct err *err);
 
 #endif
