@@ -289,12 +289,7 @@ static int read_any(struct model_file *f, struct err *err)
 {
     TRY(map_init(&f->meta_map, 64));
     TRY(map_init(&f->tensor_map, 256));
-    if (os_is_dir(f->path))
-        return err_set(err, E_UNSUPPORTED,
-                       "%s: safetensors directories are not read yet; "
-                       "give a .gguf file",
-                       f->path);
-    return model_gguf_read(f, err);
+    return os_is_dir(f->path) ? model_hf_read(f, err) : model_gguf_read(f, err);
 }
 
 int model_file_open(struct model_file **out, const char *path, struct err *err)
@@ -326,7 +321,6 @@ void model_file_close(struct model_file *f)
     map_fini(&f->meta_map);
     map_fini(&f->tensor_map);
     arena_fini(&f->arena);
-    mem_free(f->tokenizer_json);
     mem_free(f->tokenizer_config);
     mem_free(f->chat_template);
     mem_free(f->path);

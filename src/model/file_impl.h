@@ -45,8 +45,9 @@ struct model_file {
     uint32_t n_tensors, cap_tensors;
     struct map meta_map, tensor_map;
     struct arena arena;
-    /* safetensors directories only; owned, NULL if absent */
-    char *tokenizer_json, *tokenizer_config, *chat_template;
+    /* safetensors directories only; NULL if absent */
+    const char *tokenizer_json;             /* the last part */
+    char *tokenizer_config, *chat_template; /* owned */
     size_t tokenizer_json_len, tokenizer_config_len, chat_template_len;
 };
 
