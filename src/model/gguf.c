@@ -376,18 +376,17 @@ static int check_extents(const struct model_file *f, struct extent *e, uint32_t 
     return 0;
 }
 
-/* Extents are sorted, tensors keep the file's order. */
-static int place_tensors(struct model_file *f, struct extent *e, uint32_t n,
-                         const struct os_map *map, size_t table_end, const struct head *h,
-                         struct err *err)
+/* Extents are sorted, tensors keep the file's order. The cursor stands behind the table. */
+static int place_tensors(const struct cursor *c, struct model_file *f, struct extent *e, uint32_t n,
+                         const struct head *h)
 {
     size_t start;
-    TRY(num_align(&start, table_end, h->alignment));
-    if (start > map->size)
-        start = map->size;
-    TRY(check_extents(f, e, n, map->size - start, h, err));
+    TRY(num_align(&start, c->at, h->alignment));
+    if (start > c->map->size)
+        start = c->map->size;
+    TRY(check_extents(f, e, n, c->map->size - start, h, c->err));
     for (uint32_t i = 0; i < n; i++)
-        f->tensors[e[i].tensor].data = map->data + start + e[i].offset;
+        f->tensors[e[i].tensor].data = c->map->data + start + e[i].offset;
     return 0;
 }
 
@@ -408,7 +407,7 @@ static int read_tensors(struct cursor *c, struct model_file *f, const struct hea
             rc = model_file_add_tensor(f, &t, c->err);
     }
     if (rc >= 0)
-        rc = place_tensors(f, e, n, c->map, c->at, h, c->err);
+        rc = place_tensors(c, f, e, n, h);
     mem_free(e);
     return rc;
 }
