@@ -18,7 +18,8 @@
 #include "kernel/type.h"
 
 /* Activations as matmul wants them for one weight type: f32 rows as they are, or quantised once per
- * layer (int8 with scales). Made by act_prepare; the bytes per row come from act_row_bytes. */
+ * layer (int8 with scales; kernel/act.h). Made by act_prepare; the bytes per row come from act_row_bytes.
+ * Float weights (F32, F16, BF16) take packed f32 rows: `data` may be the f32 rows themselves then. */
 struct kernel_act {
     const void *data;    /* (n_rows, row_bytes) */
     size_t row_bytes;
@@ -55,13 +56,21 @@ struct kernel_attn {
     const float *sinks;         /* (n_group) extra logits in the softmax, or NULL */
 };
 
+/* Which form of activations a weight type takes. Matrices whose kinds are equal share one kernel_act:
+ * Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
+enum kernel_act_kind { KERNEL_ACT_F32, KERNEL_ACT_Q8_32, KERNEL_ACT_Q8_16 };
+enum kernel_act_kind kernel_act_kind(uint32_t type);
+
 struct kernel_table {
     const char *level;          /* "generic", "avx2", "avx512", ... the highest that contributed */
 
-    /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. */
+    /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. `act` is 64-byte aligned and
+     * n_rows * act_row_bytes long, at most 4 * n_in + 64 bytes a row. A row with a value that is not
+     * finite makes every output of its block's sums NaN: garbage never looks like a number. */
     size_t (*act_row_bytes)(uint32_t type, uint32_t n_in);
     void (*act_prepare)(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in, void *act);
-    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. */
+    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. Quantised weights: the
+     * same bits at every level (kernel/act.h says in which order). */
     void (*matmul)(const struct kernel_mat *w, uint32_t o0, uint32_t o1, const struct kernel_act *x,
                    float *y, size_t ldy);
     /* One row of any type to f32 (embedding look-up). n a multiple of the block. */
@@ -73,7 +82,8 @@ struct kernel_table {
     /* Rotates pairs in place. cs (n_dims / 2, 2): cos, sin of this position (magnitude included).
      * adjacent: pairs (2i, 2i+1), else (i, i + n_dims / 2). */
     void (*rope)(float *x, const float *cs, uint32_t n_dims, int adjacent);
-    void (*softmax)(float *x, size_t n);                 /* in place, max subtracted, f32 sums */
+    /* In place, max subtracted. Entries of -inf become 0 (all of them: zeros); n may be 0. */
+    void (*softmax)(float *x, size_t n);
     void (*add)(float *y, const float *x, size_t n);     /* y += x */
     void (*scale)(float *y, float s, size_t n);
     void (*silu_mul)(float *gate, const float *up, size_t n);  /* gate = silu(gate) * up */
@@ -82,7 +92,9 @@ struct kernel_table {
     float (*dot)(const float *a, const float *b, size_t n);
     uint32_t (*argmax)(const float *x, size_t n);        /* ties: lowest index; NaN never wins */
 
-    /* Writes a row of n values into the cache in kv_type. */
+    /* Writes a row of n values into the cache in kv_type (F32, F16, BF16, Q8_0): kernel_kv_row_bytes
+     * bytes. Q8_0 fills the last block up with zeros, so rows of heads whose size is no multiple of 32
+     * are stored head by head. */
     void (*kv_store)(uint32_t kv_type, const float *x, void *dst, size_t n);
     /* out (n_group, v_dim) = softmax(scale * q k^T) v over positions [lo, pos], lo from the window.
      * q (n_group, k_dim). scratch: kernel_attn_scratch bytes, 64-byte aligned. */
@@ -102,6 +114,9 @@ enum kernel_flag {
 };
 
 void kernel_init(struct kernel_table *k, unsigned flags);
+/* Bytes of a cache row of n values: for Q8_0 whole blocks of 32, the last one filled up. 0 for types
+ * that the cache does not take. */
+size_t kernel_kv_row_bytes(uint32_t kv_type, size_t n);
 /* Scratch for attn at position pos (bytes). */
 size_t kernel_attn_scratch(const struct kernel_attn *a, uint32_t pos);
 

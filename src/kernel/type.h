@@ -7,8 +7,8 @@
  *
  *     Q4_0   [ d: f16 | 16 bytes: value i in the low nibble, i + 16 in the high one ]   x = d * (q - 8)
  *
- * Types that files have but Naru does not compute with (IQ1..IQ3, TQ1_0, TQ2_0, Q8_1, Q8_K as weights)
- * have name and size, and dequantize == NULL: files are refused by name. I8..I64, F64 likewise.
+ * Types that files have but Naru does not compute with (IQ1..IQ3, TQ1_0, TQ2_0, Q1_0, Q8_1, Q8_K as
+ * weights) have name and size, and dequantize == NULL: files are refused by name. I8..I64, F64 likewise.
  *
  * Cost: dequantising is one pass over the row; nothing is allocated. */
 #ifndef KERNEL_TYPE_H
@@ -27,7 +27,7 @@ enum kernel_type {
     KERNEL_IQ3_S = 21, KERNEL_IQ2_S = 22, KERNEL_IQ4_XS = 23, KERNEL_I8 = 24, KERNEL_I16 = 25,
     KERNEL_I32 = 26, KERNEL_I64 = 27, KERNEL_F64 = 28, KERNEL_IQ1_M = 29, KERNEL_BF16 = 30,
     KERNEL_TQ1_0 = 34, KERNEL_TQ2_0 = 35, KERNEL_MXFP4 = 39, KERNEL_NVFP4 = 40,
-    KERNEL_TYPE_COUNT = 41
+    KERNEL_Q1_0 = 41, KERNEL_TYPE_COUNT = 42
 };
 
 struct kernel_type_info {
