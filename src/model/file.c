@@ -285,22 +285,46 @@ int model_tensor_weigh(struct model_tensor *t, struct err *err)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static int read_any(struct model_file *f, struct err *err)
-{
-    TRY(map_init(&f->meta_map, 64));
-    TRY(map_init(&f->tensor_map, 256));
-    return os_is_dir(f->path) ? model_hf_read(f, err) : model_gguf_read(f, err);
-}
-
-int model_file_open(struct model_file **out, const char *path, struct err *err)
+static int create(struct model_file **out, const char *path, struct err *err)
 {
     struct model_file *f = mem_alloc(1, sizeof *f);
     if (f == NULL)
         return err_set(err, E_NOMEM, "no memory to open %s", path);
     arena_init(&f->arena, MODEL_ARENA_MAX);
     f->path = mem_strndup(path, strlen(path));
-    int rc =
-        f->path == NULL ? err_set(err, E_NOMEM, "no memory to open %s", path) : read_any(f, err);
+    if (f->path == NULL || map_init(&f->meta_map, 64) < 0 || map_init(&f->tensor_map, 256) < 0) {
+        model_file_close(f);
+        return err_set(err, E_NOMEM, "no memory to open %s", path);
+    }
+    *out = f;
+    return 0;
+}
+
+int model_file_open(struct model_file **out, const char *path, struct err *err)
+{
+    struct model_file *f;
+    TRY(create(&f, path, err));
+    int rc = os_is_dir(path) ? model_hf_read(f, err) : model_gguf_read(f, err);
+    if (rc < 0) {
+        model_file_close(f);
+        return rc;
+    }
+    *out = f;
+    return 0;
+}
+
+int model_file_open_bytes(struct model_file **out, const void *data, size_t bytes, struct err *err)
+{
+    struct model_file *f;
+    TRY(create(&f, "(memory)", err));
+    f->in_memory = true;
+    f->bytes = bytes;
+    f->parts = mem_alloc(1, sizeof *f->parts);
+    int rc = f->parts == NULL ? err_set(err, E_NOMEM, "no memory to open a model") : 0;
+    if (rc >= 0) {
+        f->parts[0] = (struct os_map){ .data = data, .size = bytes, .fd = -1 };
+        rc = model_gguf_read(f, err);
+    }
     if (rc < 0) {
         model_file_close(f);
         return rc;

@@ -69,6 +69,10 @@ struct model_file;
 /* Opens a .gguf file, or a directory with config.json and *.safetensors. Refuses with one line that
  * names the field and the mend. E_NOT_FOUND, E_IO, E_FORMAT, E_LIMIT, E_UNSUPPORTED, E_NOMEM. */
 NODISCARD int model_file_open(struct model_file **out, const char *path, struct err *err);
+/* The same for a GGUF file that lies in memory, which is borrowed until close. Splits are refused.
+ */
+NODISCARD int model_file_open_bytes(struct model_file **out, const void *data, size_t bytes,
+                                    struct err *err);
 void model_file_close(struct model_file *f);
 
 enum model_container model_file_container(const struct model_file *f);

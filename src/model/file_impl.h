@@ -38,7 +38,8 @@ struct model_file {
     char arch[MODEL_ARCH_MAX + 1];
     struct model_conv conv;
     struct os_map *parts;
-    uint32_t n_parts;
+    uint32_t n_parts; /* mapped by us */
+    bool in_memory;   /* parts[0] is the caller's memory, with fd < 0 */
     struct model_meta *meta;
     uint32_t n_meta, cap_meta;
     struct model_tensor *tensors;

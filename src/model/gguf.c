@@ -444,7 +444,7 @@ static int read_other_parts(struct model_file *f, const struct head *first, stru
 {
     uint32_t count = (uint32_t)first->split_count;
     size_t stem = split_stem(f->path, count);
-    if (stem == 0)
+    if (stem == 0 || f->in_memory)
         return err_set_field(err, E_UNSUPPORTED, "split.count",
                              "split.count: this is one of %u parts; give "
                              "the first, named like \"NAME-00001-of-%05u.gguf\"",
@@ -483,10 +483,12 @@ int model_gguf_read(struct model_file *f, struct err *err)
 {
     struct head h;
     f->container = MODEL_GGUF;
-    f->parts = mem_alloc(1, sizeof *f->parts);
-    if (f->parts == NULL)
-        return err_set(err, E_NOMEM, "no memory to open a file");
-    TRY(open_part(f, 0, f->path, err));
+    if (!f->in_memory) {
+        f->parts = mem_alloc(1, sizeof *f->parts);
+        if (f->parts == NULL)
+            return err_set(err, E_NOMEM, "no memory to open a file");
+        TRY(open_part(f, 0, f->path, err));
+    }
     TRY(read_part(f, 0, &h, err));
     if (h.split_count < 1 || h.split_count > MODEL_PARTS_MAX || h.split_no != 0) {
         const char *mend = h.split_no != 0 ? "give the first part" : RECONVERT;
