@@ -81,7 +81,7 @@ def turns(T, D, theta):
 def rope(x, theta):
     """x: [B,H,T,D]; rotates neighbouring pairs (2i, 2i+1)."""
     c, s = turns(*x.shape[-2:], theta)
-    u, v = x[..., 0::2], x[..., 1::2]
+    u, v = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((u * c - v * s, u * s + v * c), -1).flatten(-2)
 
 
@@ -173,10 +173,11 @@ def kda_chunks(q, k, v, g, b, C=16):
     U, W = UW.split([v.shape[-1], K], -1)
     end = G[..., -1, :].exp()
     S, o = q.new_zeros(B, H, K, v.shape[-1]), []
-    for i in range(n):
-        u = U[:, :, i] - W[:, :, i] @ S
-        o.append(qs[:, :, i] @ S + P[:, :, i] @ u)
-        S = S * end[:, :, i, :, None] + tail[:, :, i].transpose(-1, -2) @ u
+    # unbind, not indexing: the gradient of an index is a whole zero tensor per block
+    for U, W, qs, P, end, tail in zip(*(x.unbind(2) for x in (U, W, qs, P, end, tail))):
+        u = U - W @ S
+        o.append(qs @ S + P @ u)
+        S = S * end[..., None] + tail.transpose(-1, -2) @ u
     return torch.cat(o, 2)[:, :, :T]
 
 

@@ -36,11 +36,10 @@ PRESETS = {
 }
 
 # The mix by progress: (share of the budget at which the phase ends, context, {source: share of the rows}).
-STORY = {"tiny": 14, "tiny800": 7, "ask-story": 12, "children": 8, "fairy": 5, "children-ko": 1, "books": 3, "books-fairy": 4, "books-children": 4}
-CHAT = {"chat-en": 16, "ko-chat": 7, "chat-ko": 5, "talk": 9}
-FACT = {"countries": 1, "wiki": 4}
-LAST = {"tiny": 8, "tiny800": 4, "ask-story": 22, "children": 5, "fairy": 3, "children-ko": 1, "chat-en": 20, "ko-chat": 12, "chat-ko": 6, "talk": 16, "wiki": 3}
-FIRST = {**STORY, **CHAT, **FACT}
+STORY = {"tiny": 14, "tiny800": 7, "ask-story": 16, "children": 8, "fairy": 5, "children-ko": 1, "books": 1, "books-fairy": 2, "books-children": 2}
+CHAT = {"chat-en": 12, "ko-chat": 8, "chat-ko": 3, "talk": 16}
+FIRST = {**STORY, **CHAT, "wiki": 2}
+LAST = {"tiny": 8, "tiny800": 4, "ask-story": 24, "children": 4, "fairy": 2, "children-ko": 1, "chat-en": 12, "ko-chat": 14, "chat-ko": 3, "talk": 25, "wiki": 2}
 RECIPE = [(0.50, 256, FIRST), (0.68, 512, FIRST), (0.84, 512, LAST), (1.0, 1024, LAST)]
 
 
@@ -221,8 +220,11 @@ def train(a, tok):
             t_say, n_say, l_say = time.time(), 0, []
         if time.time() - t_save > a.save_minutes * 60:
             t1 = time.time()
-            save()
-            say(f"saved; bits/byte {check()}")
+            try:
+                save()
+                say(f"saved; bits/byte {check()}")
+            except (OSError, RuntimeError) as e:       # a full disk must not end a long run; the next save may work
+                say(f"not saved: {e}")
             t_save = t_say = time.time()
             st["spent"] += t_save - t1
             n_say = 0
@@ -289,7 +291,7 @@ def main():
     ap.add_argument("--lr-adam", type=float, default=3e-3)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--compile", action="store_true", help="torch.compile (needs a C++ compiler)")
-    ap.add_argument("--pause", default="/opt/naru/pause", help="sleep while this file exists")
+    ap.add_argument("--pause", help="sleep while this file exists (default: OUT/pause)")
     ap.add_argument("--every", type=int, default=50, help="steps between log lines")
     ap.add_argument("--save-minutes", type=float, default=5)
     ap.add_argument("--prompt", default="Once upon a time")
@@ -298,6 +300,7 @@ def main():
     ap.add_argument("--temp", type=float, default=0.7)
     ap.add_argument("--rows", type=int, default=60, help="documents per source in eval")
     a = ap.parse_args()
+    a.pause = a.pause or os.path.join(a.out, "pause")
     torch.manual_seed(a.seed)
     torch.set_num_threads(1)
     keep_memory()
