@@ -136,7 +136,8 @@ bench: all
 install: all
 	install -D -m 755 $(O)/naru $(DESTDIR)/usr/bin/naru
 	install -D -m 644 models/naru-chat.gguf $(DESTDIR)/usr/share/naru/models/naru-chat.gguf
-	install -D -m 644 packaging/naru.1 $(DESTDIR)/usr/share/man/man1/naru.1
+	install -d $(DESTDIR)/usr/share/man/man1
+	$(O)/naru help --man > $(DESTDIR)/usr/share/man/man1/naru.1
 clean:
 	rm -rf build
 print-%:

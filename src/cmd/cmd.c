@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/man.h"
+
 #ifndef NARU_VERSION
 #define NARU_VERSION "unknown"
 #define NARU_COMMIT "unknown"
@@ -51,8 +53,18 @@ static int unknown_verb(const char *name)
     return CMD_USAGE;
 }
 
+static int print_man(void)
+{
+    struct buf out;
+    buf_init(&out, 1u << 20);
+    cmd_man(verbs, COUNT_OF(verbs), NARU_VERSION, &out);
+    return cmd_print(verbs[0], &out);
+}
+
 static int help(const char *name)
 {
+    if (name != NULL && strcmp(name, "--man") == 0)
+        return print_man();
     if (name == NULL) {
         print_overview(stdout);
         return CMD_OK;

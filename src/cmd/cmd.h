@@ -106,6 +106,12 @@ NODISCARD int cmd_model_load(struct cmd_model *m, const struct cmd_common *c,
                              const struct model_params *params, struct err *err);
 void cmd_model_free(struct cmd_model *m);
 
+struct api_chat;
+struct clock;
+/* The chat template the model carries, compiled. Borrows model and clock. */
+NODISCARD int cmd_chat_create(struct api_chat **out, const struct cmd_model *m,
+                              const struct clock *clock, struct err *err);
+
 /* --- values -------------------------------------------------------------------------------------
  * */
 

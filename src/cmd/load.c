@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/chat.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
@@ -83,6 +84,13 @@ void cmd_model_free(struct cmd_model *m)
     model_file_close(m->file);
     mem_free(m->path);
     *m = (struct cmd_model){ .path = NULL };
+}
+
+int cmd_chat_create(struct api_chat **out, const struct cmd_model *m, const struct clock *clock,
+                    struct err *err)
+{
+    struct text_str source = model_file_chat_template(m->file);
+    return api_chat_create(out, m->tokenizer, source.data, source.len, clock, err);
 }
 
 static bool is_quiet(const struct cmd_common *c)

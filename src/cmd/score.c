@@ -191,8 +191,8 @@ const struct cmd_verb CMD_SCORE = {
     .summary = "how well a model predicts a text (perplexity, bits per byte)",
     .usage = "naru score [-m FILE] --file TEXT [--ctx N] [--json]",
     .about = "Scores every token of a text in windows of N tokens and prints the mean negative\n"
-             "log likelihood, the perplexity, and bits per byte, which compares models of different\n"
-             "vocabularies.",
+             "log likelihood, the perplexity, and bits per byte, which compares models of\n"
+             "different vocabularies.",
     .examples = "  naru score --file book.txt\n"
                 "  naru score -m model.gguf --ctx 512 --json < book.txt\n",
     .table = &score_table,

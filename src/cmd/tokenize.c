@@ -163,8 +163,8 @@ const struct cmd_verb CMD_TOKENIZE = {
     .summary = "text to token ids and back",
     .usage = "naru tokenize [-m FILE] [--no-bos] [--special] [--decode] [--json] < TEXT",
     .about = "Reads text from standard input (or --file) and prints its token ids, one a line\n"
-             "with the piece of text each stands for. Control tokens are recognised in the text only\n"
-             "with --special.",
+             "with the piece of text each stands for. Control tokens are recognised in the text\n"
+             "only with --special.",
     .examples = "  echo 'Hello world' | naru tokenize\n"
                 "  echo '1 2 3' | naru tokenize --decode -m model.gguf\n",
     .table = &table,

@@ -1,0 +1,258 @@
+"""The command-line contract: output forms, exit statuses, and one-line errors for every kind of bad input.
+Runs the real binary (NARU_BIN, default build/naru) on the bundled model and, where present, on reference
+models. Prints TAP."""
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NARU = os.environ.get("NARU_BIN", str(ROOT / "build/naru"))
+SHARED = os.environ.get("NARU_SHARED")
+BUNDLED = ROOT / "models/naru-chat.gguf"
+LIMIT_S = 120
+
+
+class Skip(Exception):
+    pass
+
+
+def run(*args, stdin=b"", check=0):
+    """Runs the program; asserts the exit status; returns (stdout, stderr)."""
+    p = subprocess.run([NARU, *map(str, args)], input=stdin, capture_output=True, timeout=LIMIT_S)
+    assert check is None or p.returncode == check, f"{args}: status {p.returncode}: {p.stderr.decode()[-400:]}"
+    return p.stdout, p.stderr.decode("utf-8", "replace")
+
+
+def one_json(*args, **kw):
+    out, _ = run(*args, "--json", **kw)
+    return json.loads(out)          # exactly one object, nothing else on stdout
+
+
+def refused(status, says, *args, stdin=b""):
+    """Bad input: this status, one line on stderr that contains `says`, nothing on stdout."""
+    out, err = run(*args, stdin=stdin, check=status)
+    assert out == b"", f"{args}: stdout {out[:80]!r}"
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1 and says in lines[0], f"{args}: said {err!r}, expected {says!r}"
+
+
+def model(name):
+    if SHARED is None:
+        raise Skip("no NARU_SHARED")
+    return str(pathlib.Path(SHARED) / "models" / name)
+
+
+def test_version_and_help():
+    """Version, overview and every verb's help; the man page names every verb."""
+    assert run("version")[0].startswith(b"naru ")
+    overview = run("help")[0].decode()
+    man = run("help", "--man")[0].decode()
+    for verb in "run serve tokenize inspect score logits bench".split():
+        assert f"  {verb}" in overview and f".SS {verb}" in man
+        text = run(verb, "--help")[0].decode()
+        assert "usage: naru " + verb in text and "--threads" in text and "--json" in text
+        assert run("help", verb)[0].decode() == text
+    assert run(check=2)[1].startswith("Naru")
+
+
+def test_usage_errors():
+    """Unknown verbs, options and values: status 2, one line that names the fix."""
+    refused(2, "unknown verb", "sing")
+    refused(2, "did you mean --threads?", "run", "--thread", "2", "-p", "x")
+    refused(2, "--threads 0: must be between 1 and 256", "run", "-t", "0", "-p", "x")
+    refused(2, "must be a number", "run", "--temp", "warm", "-p", "x")
+    refused(2, "--cpu z80", "run", "--cpu", "z80", "-p", "x")
+    refused(2, "unexpected argument", "run", "hello")
+    refused(2, "--log loud", "run", "--log", "loud", "-p", "x")
+    refused(2, "--kv q9", "run", "--kv", "q9", "-p", "x")
+    refused(2, "empty", "run", "-p", "")
+    refused(2, "--ids", "logits")
+    refused(2, "not a token id", "logits", "--ids", "1 x")
+    refused(2, "not a token id", "logits", "--ids", "99999999")
+    refused(2, "empty", "score", stdin=b"")
+    refused(2, "--logit-bias", "run", "-p", "x", "--logit-bias", "5")
+    refused(2, "--pp", "bench", "--pp", "1,,2")
+
+
+def test_missing_files():
+    """Files that are not there, are folders, or are no models: status 1 and the name."""
+    refused(1, "/nowhere/m.gguf", "run", "-m", "/nowhere/m.gguf", "-p", "x")
+    refused(1, "/nowhere/t.txt", "score", "--file", "/nowhere/t.txt")
+    refused(1, "/dev/null", "inspect", "/dev/null")
+    with tempfile.TemporaryDirectory() as d:
+        refused(1, d, "inspect", d)                         # a folder without config.json
+        empty = pathlib.Path(d, "empty.gguf")
+        empty.write_bytes(b"")
+        refused(1, "empty.gguf", "inspect", empty)
+        text = pathlib.Path(d, "text.gguf")
+        text.write_bytes(b"this is no model at all, only text that goes on")
+        refused(1, "text.gguf", "run", "-m", text, "-p", "x")
+
+
+def test_damaged_files():
+    """Truncations and hostile counts of the bundled model: refused in one line, never a crash."""
+    data = BUNDLED.read_bytes()
+    with tempfile.TemporaryDirectory() as d:
+        path = pathlib.Path(d, "damaged.gguf")
+        for size in [4, 8, 15, 24, 100, 5000, len(data) // 2, len(data) - 1]:
+            path.write_bytes(data[:size])
+            refused(1, "damaged.gguf", "run", "-m", path, "-p", "x")
+        for at in (8, 16):                                  # tensor count, metadata count
+            for count in (2**31, 2**32, 2**63, 2**64 - 1):
+                path.write_bytes(data[:at] + struct.pack("<Q", count) + data[at + 8:])
+                refused(1, "damaged.gguf", "inspect", path)
+
+
+def test_tokenize():
+    """Ids and pieces, round trip, control tokens only when asked for."""
+    text = "Hello, wörld! 안녕하세요 \U0001f600\n"
+    j = one_json("tokenize", "--no-bos", stdin=text.encode())
+    assert len(j["ids"]) == len(j["pieces"]) > 3
+    back = run("tokenize", "--decode", stdin=" ".join(map(str, j["ids"])).encode())[0]
+    assert back.decode() == text
+    with_bos = one_json("tokenize", stdin=text.encode())["ids"]
+    assert with_bos[-len(j["ids"]):] == j["ids"]
+    plain = one_json("tokenize", "--no-bos", stdin=b"<|im_end|>")["ids"]
+    special = one_json("tokenize", "--no-bos", "--special", stdin=b"<|im_end|>")["ids"]
+    assert len(special) == 1 < len(plain)
+    assert run("tokenize", "--count", "--no-bos", stdin=text.encode())[0] == b"%d\n" % len(j["ids"])
+    bad = b"ab\xff\xfe\xc3"
+    ids = one_json("tokenize", "--no-bos", stdin=bad)["ids"]
+    assert len(ids) >= 5                                    # byte by byte, no loss, no crash
+
+
+def test_run():
+    """One shot: text and ids agree, greedy repeats, seeds repeat, stop strings hold, -n counts."""
+    a = one_json("run", "-p", "Once upon a time", "--raw", "-n", "24", "--temp", "0")
+    b = one_json("run", "-p", "Once upon a time", "--raw", "-n", "24", "--temp", "0", "-t", "1")
+    assert a["ids"] == b["ids"] and a["text"] == b["text"]
+    assert len(a["ids"]) <= 24 and a["finish_reason"] in ("length", "stop") and a["timings"]["prompt_tokens"] > 0
+    text = run("run", "-p", "Once upon a time", "--raw", "-n", "24", "--temp", "0")[0].decode()
+    assert text.rstrip("\n") == a["text"].rstrip("\n")
+    s = [one_json("run", "-p", "Tell me a story.", "-n", "16", "--seed", "5")["ids"] for _ in range(2)]
+    t = one_json("run", "-p", "Tell me a story.", "-n", "16", "--seed", "6")["ids"]
+    assert s[0] == s[1] and s[0] != t
+    word = a["text"].split()[3]
+    stopped = one_json("run", "-p", "Once upon a time", "--raw", "-n", "24", "--temp", "0", "--stop", word)
+    assert word not in stopped["text"] and a["text"].startswith(stopped["text"])
+    assert stopped["finish_reason"] == "stop"
+    via_stdin = one_json("run", "--raw", "-n", "24", "--temp", "0", stdin=b"Once upon a time")
+    assert via_stdin["ids"] == a["ids"]
+
+
+def test_prompt_too_long():
+    """A prompt over the context is refused with both numbers."""
+    out, err = run("run", "--ctx", "16", "--raw", stdin=b"word " * 100, check=1)
+    assert out == b"" and "16" in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_score_and_logits():
+    """Scores are consistent: ppl = exp(nll); windows cover every token; logits have one value a token."""
+    import math
+    text = b"Once upon a time there was a little girl. She had a cat. The cat was black."
+    j = one_json("score", "--file", "-", stdin=text)
+    assert abs(math.exp(j["nll"]) - j["ppl"]) < 1e-6 * j["ppl"]
+    n = len(one_json("tokenize", "--no-bos", stdin=text)["ids"])
+    assert n - 1 <= j["tokens"] <= n
+    assert abs(j["nll"] * j["tokens"] / math.log(2) / len(text) - j["bits_per_byte"]) < 1e-9
+    logits = one_json("logits", "--ids", "1 2 3")["logits"]
+    vocab = one_json("inspect", BUNDLED)["meta"]["tokenizer.ggml.tokens"]
+    assert len(logits) == (len(vocab) if isinstance(vocab, list) else vocab["length"])
+    assert all(isinstance(x, float) or isinstance(x, int) for x in logits)
+
+
+def test_inspect():
+    """The bundled model runs, and says so for people and for programs."""
+    j = one_json("inspect", BUNDLED)
+    assert j["runs"] is True and j["arch"] == "llama" and j["n_params"] > 1e6 and j["tensors"]
+    assert "runs" in run("inspect", BUNDLED)[0].decode()
+
+
+def test_bench():
+    """One JSON object a line with the promised fields; the machine comes first."""
+    lines = run("bench", "--json", "--pp", "32", "--tg", "8", "--batch", "1,2", "--reps", "1")[0].splitlines()
+    results = [json.loads(line) for line in lines]
+    for r in results:
+        assert {"name", "value", "unit", "floor", "floor_pct", "parameters", "machine"} <= set(r), r
+        assert r["value"] > 0
+    names = [r["name"] for r in results]
+    assert names[0] == "fp32 peak" and "prefill 32" in names and "decode 8 at 0, batch 2" in names
+    assert all(r["floor"] > 0 for r in results if r["parameters"]["model"])
+
+
+def test_interrupt():
+    """Ctrl-C ends a generation, not the program's manners: text so far, status 0."""
+    p = subprocess.Popen([NARU, "run", "-p", "Tell me a very long story.", "--ignore-eos", "-n", "100000"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    first = p.stdout.read(1)                                # generation has begun
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=LIMIT_S)
+    assert first and p.returncode == 0, (p.returncode, err)
+
+
+def test_closed_pipe():
+    """A reader that goes away ends the program with status 1, not with a signal."""
+    p = subprocess.Popen([NARU, "run", "-p", "Tell me a story.", "--ignore-eos", "-n", "400"],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    p.stdout.read(1)
+    p.stdout.close()
+    p.stderr.read()
+    assert p.wait(timeout=LIMIT_S) in (0, 1)
+
+
+def test_reference_models():
+    """The models of the reference folder: ids, greedy text, and scores as recorded."""
+    expected = json.loads(pathlib.Path(model("expected.json")).read_text())
+    names = {"stories260k": "stories260k-f32.gguf", "llama2xs-stories": "llama2xs-stories-f32.gguf",
+             "babyllama-char105": "babyllama-char105-f32.gguf", "bit-stories-3m": "bit-stories-3m-f16.gguf"}
+    for name, file in names.items():
+        for r in expected[name]["runs"]:
+            ids = one_json("tokenize", "-m", model(file), stdin=r["prompt"].encode())["ids"]
+            assert ids == r["ids"], (name, r["prompt"], ids)
+            if r["min_gap"] < 1e-3:
+                continue
+            got = one_json("run", "-m", model(file), "-p", r["prompt"], "--raw", "--temp", "0", "--kv", "f32",
+                           "--ignore-eos", "-n", len(r["greedy"]))
+            assert got["ids"] == r["greedy"], (name, r["prompt"])
+
+
+def test_unknown_characters():
+    """A vocabulary without bytes: text outside its alphabet becomes <unk>; nothing aborts."""
+    m = model("babyllama-char105-f32.gguf")
+    ids = one_json("tokenize", "-m", m, "--no-bos", stdin="한국어 §".encode())["ids"]
+    assert ids and 0 in ids
+    one_json("run", "-m", m, "-p", "한국어 Once", "--raw", "-n", "4", "--temp", "0")
+
+
+def test_start_and_memory():
+    """Peak memory stays within the file, its KV and 100 MiB (children's peak, as the system accounts it)."""
+    import resource
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    run("run", "-p", "Hi", "-n", "1")
+    peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024
+    budget = BUNDLED.stat().st_size + (100 << 20) + (1 << 30)   # KV memory is capped at 1 GiB by default
+    assert peak <= budget, (peak, budget)
+
+
+def main():
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    failed = 0
+    for i, (name, fn) in enumerate(tests, 1):
+        try:
+            fn()
+            print(f"ok {i} - cli {name[5:]}", flush=True)
+        except Skip as why:
+            print(f"ok {i} - cli {name[5:]} # SKIP {why}", flush=True)
+        except Exception as e:      # noqa: BLE001  every failure is reported and counted
+            failed = 1
+            print(f"not ok {i} - cli {name[5:]}: {type(e).__name__}: {str(e)[:600]}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
