@@ -1,0 +1,118 @@
+/* Goal: the trained models of the shared folder give the logits, the greedy text and the mean nll that an
+ * independent float32 implementation gives, at every level of this machine, from prompts in one piece. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/json.h"
+#include "os/cpu.h"
+#include "os/file.h"
+#include "unit/model/run.h"
+
+#define IDS_MAX 512
+
+static const char *const LEVELS[] = { "generic", "auto" };
+
+static json_value *read_json(const char *path)
+{
+    char *text;
+    size_t len;
+    json_value *v;
+    struct err err = { 0 };
+    if (os_read_file(path, (size_t)16 << 20, &text, &len, &err) < 0 ||
+        json_parse(&v, text, len, &JSON_LIMITS_FILE, &err) < 0)
+        fail_msg("%s: %s", path, err.text);
+    mem_free(text);
+    return v;
+}
+
+static uint32_t read_ids(const json_value *list, int32_t *out)
+{
+    uint32_t n = (uint32_t)json_len(list);
+    assert_true(n <= IDS_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = (int32_t)json_as_int(json_at(list, i));
+    return n;
+}
+
+/* One prompt of expected.json. tolerance: of logits. */
+static void check_prompt(struct run *t, const json_value *r, double tolerance)
+{
+    int32_t ids[2 * IDS_MAX], greedy[IDS_MAX];
+    uint32_t n = read_ids(json_get(r, "ids"), ids), n_greedy = read_ids(json_get(r, "greedy"), greedy);
+    float *logits = run_all(t, ids, n, n);
+    const float *last = logits + (size_t)(n - 1) * t->n_vocab;
+    json_value *head = json_get(r, "logits_head"), *top = json_get(r, "top5");
+    for (size_t i = 0; i < json_len(head); i++)
+        assert_true(fabs(json_as_double(json_at(head, i)) - (double)last[i]) <= tolerance);
+    for (size_t i = 0; i < json_len(top); i++) {
+        json_value *pair = json_at(top, i);
+        double want = json_as_double(json_at(pair, 1));
+        assert_true(fabs(want - (double)last[json_as_int(json_at(pair, 0))]) <= tolerance);
+    }
+    uint32_t next = run_argmax(last, t->n_vocab);
+    mem_free(logits);
+    if (json_as_double(json_get(r, "min_gap")) <= 1e-3)
+        return;
+    for (uint32_t i = 0; i < n_greedy; i++) {
+        assert_int_equal(greedy[i], (int)next);
+        ids[n + i] = (int32_t)next;
+        next = run_argmax(run_rows(t, ids + n + i, n + i, 1), t->n_vocab);
+    }
+}
+
+static void check_model(const char *name, const char *file, uint32_t kv_type, double tolerance)
+{
+    const char *dir = test_shared_dir();
+    if (dir == NULL)
+        skip();
+    char path[1024];
+    snprintf(path, sizeof path, "%s/models/expected.json", dir);
+    json_value *all = read_json(path), *runs = json_get(json_get(all, name), "runs");
+    assert_true(json_len(runs) > 0);
+    snprintf(path, sizeof path, "%s/models/%s", dir, file);
+    for (size_t level = 0; level < COUNT_OF(LEVELS); level++) {
+        struct run t;
+        struct run_params p = { path, LEVELS[level], 2, kv_type, 16, 256 };
+        run_open(&t, &p);
+        for (size_t i = 0; i < json_len(runs); i++)
+            check_prompt(&t, json_at(runs, i), tolerance);
+        run_close(&t);
+    }
+    json_free(all);
+}
+
+static void stories260k(void **state)
+{
+    (void)state;
+    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F32, 1e-3);
+}
+
+static void stories260k_f16_cache(void **state)
+{
+    (void)state;
+    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F16, 2e-2);
+}
+
+static void llama2xs(void **state)
+{
+    (void)state;
+    check_model("llama2xs-stories", "llama2xs-stories-f32.gguf", KERNEL_F32, 1e-3);
+}
+
+static void babyllama(void **state)
+{
+    (void)state;
+    check_model("babyllama-char105", "babyllama-char105-f32.gguf", KERNEL_F32, 1e-3);
+}
+
+int expected_test(void);
+int expected_test(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stories260k),
+        cmocka_unit_test(stories260k_f16_cache),
+        cmocka_unit_test(llama2xs),
+        cmocka_unit_test(babyllama),
+    };
+    return cmocka_run_group_tests_name("model/expected", tests, NULL, NULL);
+}
