@@ -1,20 +1,21 @@
 /* kernel/act.h - activations quantised to int8, and the one order in which they are summed.
  *
- * Idea: a row of activations is quantised once a layer: 32 values share a scale d = max|x| / 127, which
- * costs about as little quality as weights of 8 bits. A dot product with a weight block is then exact in
- * integers; only one multiply-add a sub-block is rounded. Beside q and d stand the sums that weights with
- * an offset or a minimum need, repeated for each sub-block so that a kernel walks all arrays in step.
+ * Idea: a row of activations is quantised once a layer: 32 values share a scale d = max|x| / 127,
+ * which costs about as little quality as weights of 8 bits. A dot product with a weight block is
+ * then exact in integers; only one multiply-add a sub-block is rounded. Beside q and d stand the
+ * sums that weights with an offset or a minimum need, repeated for each sub-block so that a kernel
+ * walks all arrays in step.
  *
  *     row    [ q: n int8 | d: n/sub f32 | xs: n/sub f32 | sum: n/sub i32 | up to 64 ]
- *     sub    16 (Q8_16, weights with a scale for 16 values) or 32 (Q8_32); the scale is always that of 32
+ *     sub    16 (Q8_16, weights with a scale for 16 values) or 32 (Q8_32); d is always that of 32
  *     sum    q[0] + ... + q[sub - 1] of the sub-block; xs = d * sum
  *
- * The order, for every level, so that quantised matmuls give the same bits everywhere: an output starts
- * at 0; for each sub-block s in turn, with v the exact integer sum of w.q * x.q,
+ * The order, for every level, so that quantised matmuls give the same bits everywhere: an output
+ * starts at 0; for each sub-block s in turn, with v the exact integer sum of w.q * x.q,
  *     y = fma(v, w.scale * d, y);     and, where the format has minima,    y = fma(w.min, xs, y)
  *
- * Not finite: if one of 32 values is infinite or NaN, the block has d = xs = NaN and q = 0. A block whose
- * largest value is below 1e-30 counts as zero. Alignment: rows start on 64 bytes. */
+ * Not finite: if one of 32 values is infinite or NaN, the block has d = xs = NaN and q = 0. A block
+ * whose largest value is below 1e-30 counts as zero. Alignment: rows start on 64 bytes. */
 #ifndef KERNEL_ACT_H
 #define KERNEL_ACT_H
 

@@ -1,8 +1,9 @@
 /* Attention of one query position over a paged cache, in plain C: positions are taken in tiles, the
- * softmax is kept online (Milakov, Gimelshein 2018, arXiv 1805.02867): with m the largest score so far,
- * l the sum of exp(s - m) and out the weighted sum of V rows, a new maximum rescales l and out. So the
- * scratch does not grow with the context. A tile is at most ATTN_TILE positions and ends at a multiple of
- * it, hence the order of sums depends on the positions alone, not on the block size. */
+ * softmax is kept online (Milakov, Gimelshein 2018, arXiv 1805.02867): with m the largest score so
+ * far, l the sum of exp(s - m) and out the weighted sum of V rows, a new maximum rescales l and
+ * out. So the scratch does not grow with the context. A tile is at most ATTN_TILE positions and
+ * ends at a multiple of it, hence the order of sums depends on the positions alone, not on the
+ * block size. */
 #include "kernel/attn.h"
 
 #include <math.h>

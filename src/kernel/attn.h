@@ -1,7 +1,7 @@
 /* kernel/attn.h - what the attention kernels of all levels share: the walk over a paged cache.
  *
- * Idea: scratch is cut into scores (n_group, TILE), the running maximum and sum of each head, and one
- * row as f32. Positions go in tiles that end at multiples of TILE.
+ * Idea: scratch is cut into scores (n_group, TILE), the running maximum and sum of each head, and
+ * one row as f32. Positions go in tiles that end at multiples of TILE.
  *
  *     positions   lo ....|........|....pos        window: lo = pos + 1 - window
  *                 tile 0   tile 1   tile 2

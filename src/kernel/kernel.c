@@ -26,5 +26,10 @@ void kernel_init(struct kernel_table *k, unsigned flags)
         .kv_store = kernel_kv_store_c,
         .attn = kernel_attn_c,
     };
+#if defined(__x86_64__)
+    if ((flags & KERNEL_AVX2) != 0)
+        kernel_init_avx2(k);
+#else
     (void)flags;
+#endif
 }

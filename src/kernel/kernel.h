@@ -1,14 +1,17 @@
 /* kernel/kernel.h - the table of arithmetic: one C reference, one file per family and ISA.
  *
- * Idea: everything that touches numbers in bulk is an entry of struct kernel_table. kernel_init fills
- * it with C, then each level of the machine (masked by --cpu) overwrites what it improves, ascending,
- * so every level runs on one machine. Each entry is pinned by tests/checkkernel against the reference.
+ * Idea: everything that touches numbers in bulk is an entry of struct kernel_table. kernel_init
+ * fills it with C, then each level of the machine (masked by --cpu) overwrites what it improves,
+ * ascending, so every level runs on one machine. Each entry is pinned by tests/checkkernel against
+ * the reference.
  *
- * Rules every level obeys: an output element is summed in an order that depends on its own length only,
- * never on the number of rows or threads of the call, so that results are equal for every batch size
- * and thread count at one level (specs/operations.md H3). Operands do not overlap unless said.
+ * Rules every level obeys: an output element is summed in an order that depends on its own length
+ * only, never on the number of rows or threads of the call, so that results are equal for every
+ * batch size and thread count at one level (specs/operations.md H3). Operands do not overlap unless
+ * said.
  *
- * Ownership: pure functions on plain pointers. Threads: the table is immutable after kernel_init. */
+ * Ownership: pure functions on plain pointers. Threads: the table is immutable after
+ * kernel_init. */
 #ifndef KERNEL_KERNEL_H
 #define KERNEL_KERNEL_H
 
@@ -18,8 +21,9 @@
 #include "kernel/type.h"
 
 /* Activations as matmul wants them for one weight type: f32 rows as they are, or quantised once per
- * layer (int8 with scales; kernel/act.h). Made by act_prepare; the bytes per row come from act_row_bytes.
- * Float weights (F32, F16, BF16) take packed f32 rows: `data` may be the f32 rows themselves then. */
+ * layer (int8 with scales; kernel/act.h). Made by act_prepare; the bytes per row come from
+ * act_row_bytes. Float weights (F32, F16, BF16) take packed f32 rows: `data` may be the f32 rows
+ * themselves then. */
 struct kernel_act {
     const void *data;    /* (n_rows, row_bytes) */
     size_t row_bytes;
@@ -36,8 +40,8 @@ struct kernel_mat {
 };
 
 /* Attention of one query head group over a paged cache, for one sequence.
- * K row of position p: slab + table[p / block_len] * block_bytes + k_offset + (p % block_len) * k_stride
- * and V likewise. Rows are in `kv_type` (F32, F16, BF16, Q8_0). */
+ * K row of position p: slab + table[p / block_len] * block_bytes + k_offset + (p % block_len) *
+ * k_stride and V likewise. Rows are in `kv_type` (F32, F16, BF16, Q8_0). */
 struct kernel_kv {
     const uint8_t *slab;
     const uint32_t *table;      /* block numbers of the sequence */
@@ -52,25 +56,26 @@ struct kernel_attn {
     uint32_t n_group;           /* query heads that share this KV head */
     float scale;
     float softcap;              /* 0: none; else c * tanh(s / c) */
-    uint32_t window;            /* 0: all; else only the last `window` positions, the own one counted */
+    uint32_t window;            /* 0: all; else the last `window` positions, the own one counted */
     const float *sinks;         /* (n_group) extra logits in the softmax, or NULL */
 };
 
-/* Which form of activations a weight type takes. Matrices whose kinds are equal share one kernel_act:
- * Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
+/* Which form of activations a weight type takes. Matrices whose kinds are equal share one
+ * kernel_act: Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
 enum kernel_act_kind { KERNEL_ACT_F32, KERNEL_ACT_Q8_32, KERNEL_ACT_Q8_16 };
 enum kernel_act_kind kernel_act_kind(uint32_t type);
 
 struct kernel_table {
     const char *level;          /* "generic", "avx2", "avx512", ... the highest that contributed */
 
-    /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. `act` is 64-byte aligned and
-     * n_rows * act_row_bytes long, at most 4 * n_in + 64 bytes a row. A row with a value that is not
-     * finite makes every output of its block's sums NaN: garbage never looks like a number. */
+    /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. `act` is 64-byte aligned
+     * and n_rows * act_row_bytes long, at most 4 * n_in + 64 bytes a row. A row with a value that
+     * is not finite makes every output of its block's sums NaN: garbage never looks like a number.
+     * */
     size_t (*act_row_bytes)(uint32_t type, uint32_t n_in);
     void (*act_prepare)(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in, void *act);
-    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. Quantised weights: the
-     * same bits at every level (kernel/act.h says in which order). */
+    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. Quantised weights:
+     * the same bits at every level (kernel/act.h says in which order). */
     void (*matmul)(const struct kernel_mat *w, uint32_t o0, uint32_t o1, const struct kernel_act *x,
                    float *y, size_t ldy);
     /* One row of any type to f32 (embedding look-up). n a multiple of the block. */
@@ -78,7 +83,8 @@ struct kernel_table {
 
     /* y = x * rsqrt(mean(x^2) + eps) * (w + w_plus); w NULL: no weight. y may be x. */
     void (*rmsnorm)(const float *x, const float *w, float w_plus, float eps, float *y, size_t n);
-    void (*layernorm)(const float *x, const float *w, const float *b, float eps, float *y, size_t n);
+    void (*layernorm)(const float *x, const float *w, const float *b, float eps, float *y,
+                      size_t n);
     /* Rotates pairs in place. cs (n_dims / 2, 2): cos, sin of this position (magnitude included).
      * adjacent: pairs (2i, 2i+1), else (i, i + n_dims / 2). */
     void (*rope)(float *x, const float *cs, uint32_t n_dims, int adjacent);
@@ -92,9 +98,9 @@ struct kernel_table {
     float (*dot)(const float *a, const float *b, size_t n);
     uint32_t (*argmax)(const float *x, size_t n);        /* ties: lowest index; NaN never wins */
 
-    /* Writes a row of n values into the cache in kv_type (F32, F16, BF16, Q8_0): kernel_kv_row_bytes
-     * bytes. Q8_0 fills the last block up with zeros, so rows of heads whose size is no multiple of 32
-     * are stored head by head. */
+    /* Writes a row of n values into the cache in kv_type (F32, F16, BF16, Q8_0):
+     * kernel_kv_row_bytes bytes. Q8_0 fills the last block up with zeros, so rows of heads whose
+     * size is no multiple of 32 are stored head by head. */
     void (*kv_store)(uint32_t kv_type, const float *x, void *dst, size_t n);
     /* out (n_group, v_dim) = softmax(scale * q k^T) v over positions [lo, pos], lo from the window.
      * q (n_group, k_dim). scratch: kernel_attn_scratch bytes, 64-byte aligned. */
@@ -114,8 +120,8 @@ enum kernel_flag {
 };
 
 void kernel_init(struct kernel_table *k, unsigned flags);
-/* Bytes of a cache row of n values: for Q8_0 whole blocks of 32, the last one filled up. 0 for types
- * that the cache does not take. */
+/* Bytes of a cache row of n values: for Q8_0 whole blocks of 32, the last one filled up. 0 for
+ * types that the cache does not take. */
 size_t kernel_kv_row_bytes(uint32_t kv_type, size_t n);
 /* Scratch for attn at position pos (bytes). */
 size_t kernel_attn_scratch(const struct kernel_attn *a, uint32_t pos);

@@ -1,10 +1,15 @@
 /* kernel/levels.h - how the SIMD levels announce themselves to kernel_init.
  *
- * Idea: one function a level overwrites the entries that the level improves and sets the level's name.
- * They are called in ascending order, each only if its flag is set and the build is for its processor. */
+ * Idea: one function a level overwrites the entries that the level improves and sets the level's
+ * name. They are called in ascending order, each only if its flag is set and the build is for its
+ * processor. */
 #ifndef KERNEL_LEVELS_H
 #define KERNEL_LEVELS_H
 
 #include "kernel/kernel.h"
+
+#if defined(__x86_64__)
+void kernel_init_avx2(struct kernel_table *k);
+#endif
 
 #endif

@@ -1,6 +1,7 @@
-/* Matrix products in plain C. Quantised weights: a block is unpacked once and multiplied with all rows,
- * sums in the order that kernel/act.h fixes. Float weights: eight partial sums, which compilers turn into
- * vector lanes and which halve the rounding error twice over against one long sum. */
+/* Matrix products in plain C. Quantised weights: a block is unpacked once and multiplied with all
+ * rows, sums in the order that kernel/act.h fixes. Float weights: eight partial sums, which
+ * compilers turn into vector lanes and which halve the rounding error twice over against one long
+ * sum. */
 #include <math.h>
 #include <string.h>
 
@@ -97,7 +98,8 @@ static int32_t dot_i8(const int8_t *a, const int8_t *b, uint32_t n)
     return sum;
 }
 
-/* One block of a weight row times the same columns of one activation row, added to y. `at`: first column. */
+/* One block of a weight row times the same columns of one activation row, added to y. `at`: first
+ * column. */
 static float add_block(const struct kernel_format *f, const struct kernel_unpacked *u,
                        const struct kernel_act_row *x, size_t at, float y)
 {
@@ -130,7 +132,8 @@ static void matmul_blocks(const struct kernel_mat *w, uint32_t o, const struct k
 
 static float lanes_total(const float *lane)
 {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    float even = (lane[0] + lane[4]) + (lane[2] + lane[6]);
+    return even + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
 static void add_products(float *lane, const float *a, const float *b, size_t n)
@@ -163,7 +166,8 @@ static void matmul_floats(const struct kernel_mat *w, uint32_t o, const struct k
     const uint8_t *w_row = (const uint8_t *)w->data + o * w->row_bytes;
     float chunk[CHUNK];
     for (uint32_t r = 0; r < x->n_rows; r++) {
-        const float *row = (const float *)(const void *)((const uint8_t *)x->data + r * x->row_bytes);
+        const void *x_row = (const uint8_t *)x->data + r * x->row_bytes;
+        const float *row = x_row;
         float lane[LANES] = { 0 };
         for (size_t i = 0; i < w->n_in; i += CHUNK) {
             size_t n = num_min(CHUNK, w->n_in - i);

@@ -1,5 +1,6 @@
-/* The formats whose quantiser is defined: a scale from the largest magnitude (or the range), integers by
- * rounding. The largest magnitude itself falls on the end of the range that reaches further (-8 of
+/* The formats whose quantiser is defined: a scale from the largest magnitude (or the range),
+ * integers by rounding. The largest magnitude itself falls on the end of the range that reaches
+ * further (-8 of
  * -8..7), which is why the scale is that value over a negative number. */
 #include "kernel/quantize.h"
 
@@ -204,7 +205,8 @@ static float nvfp4_try(const float *x, uint8_t code, uint8_t q[16])
     return error;
 }
 
-/* The scale that maps the largest value on 6 (or on 4, where steps are finer) and its neighbours. */
+/* The scale that maps the largest value on 6 (or on 4, where steps are finer) and its neighbours.
+ * */
 void kernel_quantize_nvfp4(const float *src, void *dst, size_t n)
 {
     uint8_t *block = dst;

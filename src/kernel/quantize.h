@@ -1,11 +1,13 @@
 /* kernel/quantize.h - f32 rows to blocks, one function a format.
  *
- * Idea: the formats with a defined quantiser (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, MXFP4, F16, BF16) follow it
- * bit for bit; for the others the format only says what a block is worth, and we choose the scale that
- * makes the squared error smallest among a few candidates, least squares for the chosen integers.
+ * Idea: the formats with a defined quantiser (Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, MXFP4, F16, BF16)
+ * follow it bit for bit; for the others the format only says what a block is worth, and we choose
+ * the scale that makes the squared error smallest among a few candidates, least squares for the
+ * chosen integers.
  *
  * Input that is not finite gives a valid block of unspecified value, never undefined behaviour.
- * n is a multiple of the format's block. Cost: K types about 20 passes over the block; tools only. */
+ * n is a multiple of the format's block. Cost: K types about 20 passes over the block; tools only.
+ * */
 #ifndef KERNEL_QUANTIZE_H
 #define KERNEL_QUANTIZE_H
 
@@ -29,8 +31,8 @@ void kernel_quantize_iq4_xs(const float *src, void *dst, size_t n);
 void kernel_quantize_mxfp4(const float *src, void *dst, size_t n);
 void kernel_quantize_nvfp4(const float *src, void *dst, size_t n);
 
-/* Nearest integer in [lo, hi], halves away from zero; NaN gives lo. The fraction is compared, not x + 0.5
- * truncated, since that sum would round up the float just below a half. */
+/* Nearest integer in [lo, hi], halves away from zero; NaN gives lo. The fraction is compared, not x
+ * + 0.5 truncated, since that sum would round up the float just below a half. */
 static inline int kernel_clamp_round(float x, int lo, int hi)
 {
     if (!(x > (float)lo))

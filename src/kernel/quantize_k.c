@@ -1,7 +1,7 @@
 /* Super-blocks and code books: the format fixes what a block is worth, the choice is ours. For each
- * sub-block a scale is sought among a few candidates around the obvious one; given the integers of a
- * candidate, the best scale (and minimum) is the least-squares solution. The scales are then quantised
- * themselves, and the integers chosen again for the scales as stored. */
+ * sub-block a scale is sought among a few candidates around the obvious one; given the integers of
+ * a candidate, the best scale (and minimum) is the least-squares solution. The scales are then
+ * quantised themselves, and the integers chosen again for the scales as stored. */
 #include <math.h>
 #include <string.h>
 
@@ -137,8 +137,8 @@ struct lines {
     uint8_t q[KERNEL_UNPACK_MAX];
 };
 
-/* Scales and minima of `count` sub-blocks, quantised to 0..top; d and dmin to d_at[0..3]; the integers
- * for the scales as stored. */
+/* Scales and minima of `count` sub-blocks, quantised to 0..top; d and dmin to d_at[0..3]; the
+ * integers for the scales as stored. */
 static void fit_lines(const float *x, int count, int levels, int top, uint8_t *d_at,
                       struct lines *out)
 {

@@ -85,7 +85,8 @@ static void dequantize_bf16(const void *src, float *dst, size_t n)
         dst[i] = kernel_bf16_to_f32(load_le16(p + 2 * i));
 }
 
-/* Adding a zero minimum would turn -0 into +0, so formats without minima take a loop of their own. */
+/* Adding a zero minimum would turn -0 into +0, so formats without minima take a loop of their own.
+ * */
 static void dequantize_blocks(uint32_t type, const void *src, float *dst, size_t n)
 {
     const struct kernel_format *f = kernel_format(type);

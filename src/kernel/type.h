@@ -1,14 +1,16 @@
 /* kernel/type.h - the number formats of model files: what a block looks like and what it is worth.
  *
- * Idea: a tensor row is cut into blocks of `block_len` values; a block is `block_bytes` long and holds
- * quantised values and their scales. The numbers are GGUF's type ids, so a file's id indexes the table.
- * The functions here are the C reference: plain loops, bit for bit the format's definition; fast paths
- * live elsewhere and are checked against these.
+ * Idea: a tensor row is cut into blocks of `block_len` values; a block is `block_bytes` long and
+ * holds quantised values and their scales. The numbers are GGUF's type ids, so a file's id indexes
+ * the table.
+ * The functions here are the C reference: plain loops, bit for bit the format's definition; fast
+ * paths live elsewhere and are checked against these.
  *
- *     Q4_0   [ d: f16 | 16 bytes: value i in the low nibble, i + 16 in the high one ]   x = d * (q - 8)
+ *     Q4_0   [ d: f16 | 16 bytes: value i in the low nibble, i + 16 in the high ]   x = d * (q - 8)
  *
  * Types that files have but Naru does not compute with (IQ1..IQ3, TQ1_0, TQ2_0, Q1_0, Q8_1, Q8_K as
- * weights) have name and size, and dequantize == NULL: files are refused by name. I8..I64, F64 likewise.
+ * weights) have name and size, and dequantize == NULL: files are refused by name. I8..I64, F64
+ * likewise.
  *
  * Cost: dequantising is one pass over the row; nothing is allocated. */
 #ifndef KERNEL_TYPE_H

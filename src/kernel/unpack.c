@@ -1,7 +1,7 @@
 /* The blocks of the file, bit by bit: 32-value blocks first, then the super-blocks of 256, then the
- * code-book and float4 formats. Layouts are facts of the GGUF format; the oracle in the tests is the
- * reference implementation of the format's Python package. E2M1 and E8M0: OCP Microscaling Formats 1.0,
- * section 5.3 and 5.4.1. */
+ * code-book and float4 formats. Layouts are facts of the GGUF format; the oracle in the tests is
+ * the reference implementation of the format's Python package. E2M1 and E8M0: OCP Microscaling
+ * Formats 1.0, section 5.3 and 5.4.1. */
 #include "kernel/unpack.h"
 
 #include <string.h>
@@ -37,7 +37,8 @@ float kernel_ue4m3_half(uint8_t x)
     return (1 + mantissa / 8) * from_bits((exponent + 127 - 7 - 1) << 23);
 }
 
-/* 16 bytes: value i in the low nibble of byte i, value i + 16 in the high one; `offset` is taken off. */
+/* 16 bytes: value i in the low nibble of byte i, value i + 16 in the high one; `offset` is taken
+ * off. */
 static void nibbles(const uint8_t *qs, int offset, int8_t *q)
 {
     for (int i = 0; i < 16; i++) {
@@ -127,8 +128,8 @@ void kernel_scales_q3_k(const uint8_t *packed, uint8_t scales[16])
     }
 }
 
-/* [ hmask: 32 | qs: 64 | scales: 12 | d: f16 ]: the third bit (of group g in bit g of byte i) set means
- * that nothing is taken off, clear that 4 is. */
+/* [ hmask: 32 | qs: 64 | scales: 12 | d: f16 ]: the third bit (of group g in bit g of byte i) set
+ * means that nothing is taken off, clear that 4 is. */
 void kernel_unpack_q3_k(const uint8_t *block, struct kernel_unpacked *out)
 {
     float d = load_f16(block + 108);
@@ -170,7 +171,8 @@ static void scales_k4(const uint8_t *block, struct kernel_unpacked *out)
     }
 }
 
-/* [ d, dmin, scales: 16 | qs: 128 ]: 32 bytes hold sub-block 2 k (low nibbles) and 2 k + 1 (high). */
+/* [ d, dmin, scales: 16 | qs: 128 ]: 32 bytes hold sub-block 2 k (low nibbles) and 2 k + 1 (high).
+ * */
 void kernel_unpack_q4_k(const uint8_t *block, struct kernel_unpacked *out)
 {
     scales_k4(block, out);
@@ -182,7 +184,8 @@ void kernel_unpack_q4_k(const uint8_t *block, struct kernel_unpacked *out)
         }
 }
 
-/* [ d, dmin, scales: 16 | qh: 32 | qs: 128 ]: bit j of qh[i] is the fifth bit of value i, sub-block j. */
+/* [ d, dmin, scales: 16 | qh: 32 | qs: 128 ]: bit j of qh[i] is the fifth bit of value i, sub-block
+ * j. */
 void kernel_unpack_q5_k(const uint8_t *block, struct kernel_unpacked *out)
 {
     scales_k4(block, out);
@@ -195,8 +198,9 @@ void kernel_unpack_q5_k(const uint8_t *block, struct kernel_unpacked *out)
         }
 }
 
-/* [ ql: 128 | qh: 64 | scales: 16 int8 | d: f16 ]: for each half of 128 values, group g of 32 has its
- * low nibbles in ql[32 (g & 1) ...] (high half of the byte from g = 2 on), bits 4-5 in qh bits 2g. */
+/* [ ql: 128 | qh: 64 | scales: 16 int8 | d: f16 ]: for each half of 128 values, group g of 32 has
+ * its low nibbles in ql[32 (g & 1) ...] (high half of the byte from g = 2 on), bits 4-5 in qh bits
+ * 2g. */
 void kernel_unpack_q6_k(const uint8_t *block, struct kernel_unpacked *out)
 {
     float d = load_f16(block + 208);
@@ -240,7 +244,8 @@ void kernel_unpack_mxfp4(const uint8_t *block, struct kernel_unpacked *out)
     look_up(block + 1, kernel_fp4_values, out->q);
 }
 
-/* [ d: 4 unsigned E4M3 | qs: 32 ]: sub-block k in bytes 8 k.., value j low and j + 8 high in byte j. */
+/* [ d: 4 unsigned E4M3 | qs: 32 ]: sub-block k in bytes 8 k.., value j low and j + 8 high in byte
+ * j. */
 void kernel_unpack_nvfp4(const uint8_t *block, struct kernel_unpacked *out)
 {
     for (int k = 0; k < 4; k++) {

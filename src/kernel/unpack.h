@@ -1,15 +1,16 @@
 /* kernel/unpack.h - one picture of every quantised block: integers, scales, minima.
  *
- * Idea: all block formats say the same thing in different bits: value i is scale * q, or scale * q + min,
- * with one scale (and min) for each `sub` values. Unpacking a block into that form is the only place
- * that knows its bits; dequantising, the matmul reference and the panel builders of the SIMD levels
- * stand on it.
+ * Idea: all block formats say the same thing in different bits: value i is scale * q, or scale * q
+ * + min, with one scale (and min) for each `sub` values. Unpacking a block into that form is the
+ * only place that knows its bits; dequantising, the matmul reference and the panel builders of the
+ * SIMD levels stand on it.
  *
  *     q      [ q0 q1 ... q31 | q32 ...      | ... ]     int8, exact
- *     scale  [ s0            | s1           | ... ]     f32, d times the sub-block's own scale, rounded once
+ *     scale  [ s0            | s1           | ... ]     f32, d times the sub-block's own
  *     min    [ m0            | m1           | ... ]     f32, only where the format has minima
  *
- * x[i] = scale[i / sub] * q[i] (+ min[i / sub]), each operation rounded to f32: bit for bit the format.
+ * x[i] = scale[i / sub] * q[i] (+ min[i / sub]), each operation rounded to f32: bit for bit the
+ * format.
  * Cost: one pass; nothing is allocated. Threads: pure. */
 #ifndef KERNEL_UNPACK_H
 #define KERNEL_UNPACK_H
@@ -64,7 +65,7 @@ void kernel_scales_q3_k(const uint8_t *packed, uint8_t scales[16]);
 /* Values of the 4-bit code books. */
 extern const int8_t kernel_iq4_values[16];
 extern const int8_t kernel_fp4_values[16]; /* E2M1, doubled */
-float kernel_e8m0_half(uint8_t e);         /* 2^(e - 128): half an E8M0, since the values are doubled */
+float kernel_e8m0_half(uint8_t e);         /* 2^(e - 128): half, since the values are doubled */
 float kernel_ue4m3_half(uint8_t x);        /* half an unsigned E4M3; 0x7f (NaN) decodes to 0 */
 
 #endif

@@ -1,5 +1,5 @@
-/* Everything of one row that is no matrix product, in plain C: norms, RoPE, softmax, activations. Sums
- * of norms and softmax are kept in double here: the reference should be the more exact one. */
+/* Everything of one row that is no matrix product, in plain C: norms, RoPE, softmax, activations.
+ * Sums of norms and softmax are kept in double here: the reference should be the more exact one. */
 #include <math.h>
 #include <stddef.h>
 

@@ -206,7 +206,7 @@ static void quantisers_take_odd_rows(void **state)
         assert_true(fabsf(y[100] + 3) < 0.2f && y[3] == 0);
         static const float odd[] = { NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f };
         for (int i = 0; i < 256; i++)
-            x[i] = odd[i % 6 * (i / 64 % 2) + i / 128];
+            x[i] = odd[(i % 6 * (i / 64 % 2) + i / 128) % 6];
         info->quantize(x, bytes, 256);
         info->dequantize(bytes, y, 256);
     }

@@ -1,0 +1,283 @@
+/* Benchmarks: ns a value, GB/s of what must be read, and per cent of the ceilings measured first.
+ * */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "checkkernel/check.h"
+#include "kernel/probe.h"
+
+#define N_IN 2048
+#define N_OUT 1024
+#define ROWS 96
+#define DEPTH 4096 /* positions of the attention benchmark */
+
+struct ceilings {
+    double fma, dot, read; /* per ns: operations, operations, bytes */
+};
+
+struct bench {
+    struct check *t;
+    struct ceilings top;
+    bool once;
+    const char *filter;
+    uint8_t *weights;  /* N_OUT rows */
+    uint8_t *act;
+    float *x, *y, *z;
+};
+
+static double now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+struct body {
+    const struct bench *b;
+    uint32_t type, n_out, n_rows;
+};
+
+/* Least time of one call in ns: the minimum over about 60 ms is the machine without its neighbours.
+ * */
+static double time_of(const struct bench *b, void (*fn)(const struct body *),
+                      const struct body *body)
+{
+    fn(body);
+    if (b->once)
+        return 1;
+    double best = INFINITY;
+    double end = now_ns() + 6e7;
+    while (now_ns() < end) {
+        double start = now_ns();
+        fn(body);
+        double took = now_ns() - start;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+static bool wanted(const struct bench *b, const char *name)
+{
+    return b->once || b->filter == NULL || strstr(name, b->filter) != NULL;
+}
+
+static void run_matmul(const struct body *m)
+{
+    const struct bench *b = m->b;
+    struct kernel_mat w = { .data = b->weights, .type = m->type, .n_out = m->n_out, .n_in = N_IN };
+    if (kernel_row_bytes(&w.row_bytes, m->type, N_IN) < 0)
+        abort();
+    struct kernel_act x = { b->act, b->t->k.act_row_bytes(m->type, N_IN), m->n_rows, N_IN };
+    b->t->k.matmul(&w, 0, m->n_out, &x, b->y, N_OUT);
+}
+
+static void bench_matmul(struct bench *b, uint32_t type)
+{
+    const char *name = kernel_type_info(type)->name;
+    uint32_t n_out = b->once ? 20 : N_OUT;
+    static const uint32_t rows[] = { 1, 2, 4, 8, 33, ROWS };
+    size_t row_bytes;
+    if (kernel_row_bytes(&row_bytes, type, N_IN) < 0)
+        abort();
+    kernel_type_info(type)->quantize(b->x, b->weights, N_IN);
+    for (uint32_t o = 1; o < N_OUT; o++)
+        memcpy(b->weights + o * row_bytes, b->weights, row_bytes);
+    b->t->k.act_prepare(type, b->x, ROWS, N_IN, b->act);
+    double top = kernel_act_kind(type) == KERNEL_ACT_F32 ? b->top.fma : b->top.dot;
+    for (unsigned i = 0; i < 6; i++) {
+        struct body m = { b, type, n_out, rows[i] };
+        double ns = time_of(b, run_matmul, &m);
+        double ops = 2.0 * n_out * N_IN * rows[i] / ns;
+        double bytes = (double)n_out * (double)row_bytes / ns;
+        if (!b->once)
+            printf("%-8s matmul %-6s rows %3u %9.1f us %7.1f GOP/s (%3.0f %% of peak) %6.1f GB/s "
+                   "(%3.0f %% of read)\n", b->t->k.level, name, rows[i], ns / 1e3, ops,
+                   100 * ops / top, bytes, 100 * bytes / b->top.read);
+    }
+}
+
+static void run_rmsnorm(const struct body *m)
+{
+    m->b->t->k.rmsnorm(m->b->x, m->b->z, 0, 1e-6f, m->b->y, N_IN);
+}
+static void run_layernorm(const struct body *m)
+{
+    m->b->t->k.layernorm(m->b->x, m->b->z, m->b->z, 1e-6f, m->b->y, N_IN);
+}
+static void run_rope(const struct body *m)
+{
+    m->b->t->k.rope(m->b->y, m->b->z, 128, 0);
+}
+static void run_rope_adjacent(const struct body *m)
+{
+    m->b->t->k.rope(m->b->y, m->b->z, 128, 1);
+}
+static void run_softmax(const struct body *m)
+{
+    memcpy(m->b->y, m->b->x, N_IN * sizeof(float));
+    m->b->t->k.softmax(m->b->y, N_IN);
+}
+static void run_add(const struct body *m)
+{
+    m->b->t->k.add(m->b->y, m->b->x, N_IN);
+    m->b->t->k.scale(m->b->y, 0.5f, N_IN);
+}
+static void run_silu(const struct body *m)
+{
+    memcpy(m->b->y, m->b->x, N_IN * sizeof(float));
+    m->b->t->k.silu_mul(m->b->y, m->b->x, N_IN);
+}
+static void run_gelu(const struct body *m)
+{
+    memcpy(m->b->y, m->b->x, N_IN * sizeof(float));
+    m->b->t->k.gelu_mul(m->b->y, m->b->x, N_IN);
+}
+static void run_softcap(const struct body *m)
+{
+    memcpy(m->b->y, m->b->x, N_IN * sizeof(float));
+    m->b->t->k.softcap(m->b->y, 30, N_IN);
+}
+static void run_dot(const struct body *m) { m->b->y[0] = m->b->t->k.dot(m->b->x, m->b->z, N_IN); }
+static void run_argmax(const struct body *m)
+{
+    m->b->y[0] = (float)m->b->t->k.argmax(m->b->x, N_IN);
+}
+static void run_act(const struct body *m)
+{
+    m->b->t->k.act_prepare(KERNEL_Q4_0, m->b->x, 1, N_IN, m->b->act);
+}
+static void run_dequantize(const struct body *m)
+{
+    m->b->t->k.dequantize_row(KERNEL_Q4_K, m->b->weights, m->b->y, N_IN);
+}
+static void run_kv_f16(const struct body *m)
+{
+    m->b->t->k.kv_store(KERNEL_F16, m->b->x, m->b->act, N_IN);
+}
+static void run_kv_q8(const struct body *m)
+{
+    m->b->t->k.kv_store(KERNEL_Q8_0, m->b->x, m->b->act, N_IN);
+}
+
+static const struct {
+    const char *name;
+    void (*fn)(const struct body *);
+    uint32_t n;
+} rows_of[] = {
+    { "rmsnorm", run_rmsnorm, N_IN },      { "layernorm", run_layernorm, N_IN },
+    { "rope halves", run_rope, 128 },      { "rope adjacent", run_rope_adjacent, 128 },
+    { "softmax", run_softmax, N_IN },      { "add and scale", run_add, N_IN },
+    { "silu_mul", run_silu, N_IN },        { "gelu_mul", run_gelu, N_IN },
+    { "softcap", run_softcap, N_IN },      { "dot", run_dot, N_IN },
+    { "argmax", run_argmax, N_IN },        { "act_prepare", run_act, N_IN },
+    { "dequantize Q4_K", run_dequantize, N_IN }, { "kv_store F16", run_kv_f16, N_IN },
+    { "kv_store Q8_0", run_kv_q8, N_IN },
+};
+
+/* Four heads of 128 on one KV head at depth DEPTH; what must be read is the cache. */
+static void run_attn(const struct body *m)
+{
+    const struct bench *b = m->b;
+    uint32_t depth = b->once ? 100 : DEPTH;
+    uint32_t table[DEPTH / 32];
+    for (uint32_t i = 0; i < DEPTH / 32; i++)
+        table[i] = i;
+    size_t row = kernel_kv_row_bytes(m->type, 128);
+    struct kernel_kv kv = { .slab = b->weights, .table = table, .block_bytes = 64 * row,
+                            .block_len = 32, .v_offset = 32 * row, .k_stride = row,
+                            .v_stride = row, .kv_type = m->type };
+    struct kernel_attn a = { .k_dim = 128, .v_dim = 128, .n_group = m->n_rows, .scale = 0.088f };
+    b->t->k.attn(&a, &kv, depth - 1, b->x, b->y, b->act);
+}
+
+static void bench_attn(struct bench *b, uint32_t type, uint32_t n_group)
+{
+    size_t row = kernel_kv_row_bytes(type, 128);
+    for (uint32_t p = 0; p < 2 * DEPTH; p++)
+        b->t->c.kv_store(type, b->x + p % 64, b->weights + p * row, 128);
+    struct body m = { b, type, 0, n_group };
+    double ns = time_of(b, run_attn, &m);
+    double bytes = 2.0 * DEPTH * (double)row / ns;
+    if (!b->once)
+        printf("%-8s attn %-5s depth %u group %u %8.1f us %6.2f GB/s (%3.0f %% of read) "
+               "%6.1f GFLOP/s\n", b->t->k.level, kernel_type_info(type)->name, DEPTH, n_group,
+               ns / 1e3, bytes, 100 * bytes / b->top.read, 4.0 * DEPTH * 128 * n_group / ns);
+}
+
+static struct ceilings measure(unsigned flags)
+{
+    struct kernel_probe probe;
+    kernel_probe_init(&probe, flags);
+    struct ceilings c = { 0, 0, 0 };
+    size_t bytes = (size_t)256 << 20;
+    uint8_t *data = malloc(bytes);
+    memset(data, 1, bytes);
+    for (int i = 0; i < 5; i++) {
+        double start = now_ns();
+        double ops = (double)probe.fma_f32(2000000);
+        c.fma = fmax(c.fma, ops / (now_ns() - start));
+        start = now_ns();
+        ops = (double)probe.dot_i8(2000000);
+        c.dot = fmax(c.dot, ops / (now_ns() - start));
+        start = now_ns();
+        kernel_probe_read(data, bytes);
+        c.read = fmax(c.read, (double)bytes / (now_ns() - start));
+    }
+    free(data);
+    return c;
+}
+
+static void bench_rows(struct bench *b)
+{
+    for (size_t i = 0; i < sizeof rows_of / sizeof *rows_of; i++) {
+        struct body m = { b, 0, 0, 0 };
+        if (!wanted(b, rows_of[i].name))
+            continue;
+        double ns = time_of(b, rows_of[i].fn, &m);
+        if (!b->once)
+            printf("%-8s %-16s %8.3f us %7.4f ns a value\n", b->t->k.level, rows_of[i].name,
+                   ns / 1e3, ns / rows_of[i].n);
+    }
+}
+
+void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
+{
+    struct bench b = { .t = t, .top = { 1, 1, 1 }, .once = once, .filter = filter };
+    size_t floats = (size_t)ROWS * N_IN;
+    b.weights = aligned_alloc(64, (size_t)N_OUT * N_IN * 4);
+    b.act = aligned_alloc(64, floats * 4 + 64 * ROWS);
+    b.x = aligned_alloc(64, floats * 4);
+    b.y = aligned_alloc(64, floats * 4);
+    b.z = aligned_alloc(64, floats * 4);
+    memset(b.weights, 0, (size_t)N_OUT * N_IN * 4);
+    fill(t, b.x, floats, FILL_NORMAL);
+    fill(t, b.y, floats, FILL_NORMAL);
+    fill(t, b.z, floats, FILL_NORMAL);
+    if (!once) {
+        b.top = measure(flags);
+        printf("%-8s ceilings of one thread: fp32 %.1f GFLOP/s, int8 %.1f GOP/s, read %.1f GB/s\n",
+               t->k.level, b.top.fma, b.top.dot, b.top.read);
+    }
+    bench_rows(&b);
+    for (uint32_t type = 0; type < KERNEL_TYPE_COUNT; type++) {
+        const struct kernel_type_info *info = kernel_type_info(type);
+        bool computed = info != NULL && info->dequantize != NULL;
+        if (computed && (wanted(&b, "matmul") || wanted(&b, info->name)))
+            bench_matmul(&b, type);
+    }
+    if (wanted(&b, "attn")) {
+        bench_attn(&b, KERNEL_F32, 4);
+        bench_attn(&b, KERNEL_F16, 1);
+        bench_attn(&b, KERNEL_F16, 4);
+        bench_attn(&b, KERNEL_BF16, 4);
+        bench_attn(&b, KERNEL_Q8_0, 4);
+    }
+    free(b.weights);
+    free(b.act);
+    free(b.x);
+    free(b.y);
+    free(b.z);
+}
