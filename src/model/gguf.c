@@ -18,9 +18,10 @@
 #define MEND "the file is damaged or was cut short: fetch it again"
 #define RECONVERT "convert the model again with a current converter"
 
-/* Pages walked over are given back at this stride, so that a refused file costs little memory.
- * Memory that is no mapping of a file (fd < 0) would lose its contents. */
-#define DROP_STRIDE ((size_t)16 << 20)
+/* Pages walked over are given back at multiples of this (of huge pages: giving back part of one
+ * does not free it), so that a refused file costs little memory. Memory that is no mapping of a
+ * file (fd < 0) would lose its contents. */
+#define DROP_STRIDE ((size_t)4 << 20)
 /* The shortest metadata entry and tensor entry that can exist: bounds what a count may claim. */
 #define META_BYTES_MIN 14
 #define TENSOR_BYTES_MIN 33
@@ -55,8 +56,9 @@ static int take(struct cursor *c, size_t n, const char *what, const uint8_t **ou
     *out = c->map->data + c->at;
     c->at += n;
     if (c->at - c->dropped >= DROP_STRIDE && c->map->fd >= 0) {
-        os_map_advise(c->map, c->dropped, c->at - c->dropped, OS_DONT_NEED);
-        c->dropped = c->at;
+        size_t to = c->at / DROP_STRIDE * DROP_STRIDE;
+        os_map_advise(c->map, 0, to, OS_DONT_NEED); /* faults bring neighbours back: all so far */
+        c->dropped = to;
     }
     return 0;
 }

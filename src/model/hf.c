@@ -15,7 +15,7 @@
 #define INDEX_NAME "model.safetensors.index.json"
 
 static const struct json_limits CONFIG_LIMITS = {
-    .bytes_max = CONFIG_BYTES_MAX, .depth_max = 32, .nodes_max = 100000, .string_max = 4u << 20
+    .bytes_max = CONFIG_BYTES_MAX, .depth_max = 32, .nodes_max = 40000, .string_max = 4u << 20
 };
 static const struct json_limits INDEX_LIMITS = { .bytes_max = INDEX_BYTES_MAX,
                                                  .depth_max = 8,
@@ -212,7 +212,7 @@ static int read_weights(struct hf *h)
     else
         return err_set(h->err, E_NOT_FOUND,
                        "%s: holds neither model.safetensors nor " INDEX_NAME "; fetch the model "
-                                                                             "again",
+                       "again",
                        h->f->path);
     if (h->family != NULL && !h->tied && model_file_tensor(h->f, "output.weight") == NULL)
         return err_set_field(h->err, E_FORMAT, "lm_head.weight",
@@ -238,7 +238,7 @@ static int translate(struct hf *h)
                              "config.json as the model's author published it");
     if (json_has(h->root, "quantization_config"))
         return err_set_field(h->err, E_UNSUPPORTED, "quantization_config",
-                             "config.json: quantised safetensors are "
+                             "config.json: quantization_config: quantised safetensors are "
                              "not read; take the BF16 model, or a GGUF file");
     h->family = hf_family_find(type);
     const char *arch = h->family != NULL ? h->family->arch : type;

@@ -15,6 +15,9 @@
 
 #define MEND "the file is damaged or was cut short: fetch it again"
 
+/* A multiple of huge pages: giving back part of one does not free it. */
+#define DROP_STRIDE ((size_t)4 << 20)
+
 struct scan {
     const char *s;
     size_t n, at, dropped;
@@ -44,10 +47,11 @@ static int bad(struct scan *c, const char *what)
  * that is no mapping of a file would lose its contents. */
 static void drop(struct scan *c)
 {
-    if (c->at - c->dropped < ((size_t)16 << 20) || c->map->fd < 0)
+    size_t to = (8 + c->at) / DROP_STRIDE * DROP_STRIDE;
+    if (to <= c->dropped || c->map->fd < 0)
         return;
-    os_map_advise(c->map, 8 + c->dropped, c->at - c->dropped, OS_DONT_NEED);
-    c->dropped = c->at;
+    os_map_advise(c->map, 0, to, OS_DONT_NEED); /* faults bring neighbours back: all so far */
+    c->dropped = to;
 }
 
 static void skip_space(struct scan *c)
@@ -332,7 +336,8 @@ static int by_begin(const void *a, const void *b)
 static int place(struct table *t, const uint8_t *data, size_t room, struct err *err)
 {
     uint64_t end = 0;
-    qsort(t->e, t->n, sizeof *t->e, by_begin);
+    if (t->n > 0)
+        qsort(t->e, t->n, sizeof *t->e, by_begin);
     for (uint32_t i = 0; i < t->n; i++) {
         struct entry *e = &t->e[i];
         int shown = (int)num_min(e->t.name.len, 80);
