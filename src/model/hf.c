@@ -275,7 +275,7 @@ static int read_template(struct model_file *f, struct err *err)
                           &f->chat_template_len, err);
     if (f->tokenizer_config == NULL)
         return 0;
-    limits.nodes_max = 500000;
+    limits.nodes_max = 70000; /* some list ten thousand added tokens */
     int rc = json_parse(&config, f->tokenizer_config, f->tokenizer_config_len, &limits, &inner);
     if (rc < 0)
         return err_set_field(err, rc, "tokenizer_config.json",

@@ -249,7 +249,9 @@ static int put_heads(struct hf *h)
 static int put_experts(struct hf *h)
 {
     uint32_t n = 0;
-    bool norm = false, sigmoid = h->family->flags & HF_SIGMOID_GATE;
+    bool sigmoid = h->family->flags & HF_SIGMOID_GATE;
+    /* What the families do that have no norm_topk_prob, or leave it out at its default. */
+    bool norm = sigmoid || strcmp(h->family->model_type, "mixtral") == 0;
     const char *gate = hf_get_text(h->config, "scoring_func");
     TRY(hf_get_u32(h, h->config, "n_routed_experts", &n));
     TRY(hf_get_u32(h, h->config, "num_experts", &n));
