@@ -36,6 +36,8 @@
 #include "engine/sampler.h"
 
 struct model;
+struct model_batch;
+struct model_work;
 struct text_tokenizer;
 struct engine;
 struct engine_stream;
@@ -63,6 +65,9 @@ struct engine_params {
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
     bool check;                /* walk all invariants after every step: tests */
+    /* NULL: model_forward. Tests put faults in front of it (F-46). */
+    int (*forward)(const struct model *m, struct model_work *w, const struct model_batch *b,
+                   const float **logits);
 };
 
 /* What the engine made of the parameters. */

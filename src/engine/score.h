@@ -3,8 +3,9 @@
  * Idea: `naru score` and `naru logits` need exact numbers of one sequence at a time. They use the
  * model directly with a small pool of their own; nothing is shared with a running engine.
  *
- *     ids     [ a b c d e f g h i ]                          n_ctx 4, with bos
- *     windows [ bos a b c ] [ bos d e f ] [ bos g h i ]      every token is scored once
+ *     ids     [ a b c d e f g h ]                    n_ctx 4, with bos
+ *     fed     [ bos a b c ]    [ bos e f g ]         one window after the other, state forgotten
+ *     scored    a b c d          e f g h             every token once
  *
  * With a bos every window begins with it. Without one a window begins with the last token of the
  * window before, so that every token but the first of the text is scored exactly once.

@@ -225,13 +225,13 @@ static bool decide_admission(const struct sched *s, const struct sched_facts *f,
         return false;
     bool place = s->running.n < s->params.n_seqs_max;
     if (place && has_rows_left(s) && fits(s, f, id)) {
-        *act = (struct sched_act){ .kind = SCHED_ADMIT, .id = id };
+        *act = (struct sched_act){ .kind = SCHED_ACT_ADMIT, .id = id };
         return true;
     }
     uint32_t victim = latest_paused(s);
     if (first_ready(s, &s->running) != NONE || victim == NONE)
         return false;
-    *act = (struct sched_act){ .kind = SCHED_PREEMPT, .id = victim }; /* only paused ones run */
+    *act = (struct sched_act){ .kind = SCHED_ACT_PREEMPT, .id = victim }; /* only paused ones run */
     return true;
 }
 
@@ -297,7 +297,7 @@ static void requeue(struct sched *s, uint32_t id)
 void sched_decide(struct sched *s, const struct sched_facts *facts, struct sched_act *act)
 {
     if (decide_admission(s, facts, act)) {
-        if (act->kind == SCHED_PREEMPT)
+        if (act->kind == SCHED_ACT_PREEMPT)
             requeue(s, act->id);
         return;
     }
@@ -305,15 +305,15 @@ void sched_decide(struct sched *s, const struct sched_facts *facts, struct sched
     if (victim != NONE) {
         requeue(s, victim);
         s->has_preempted = true;
-        *act = (struct sched_act){ .kind = SCHED_PREEMPT, .id = victim };
+        *act = (struct sched_act){ .kind = SCHED_ACT_PREEMPT, .id = victim };
         return;
     }
-    *act = (struct sched_act){ .kind = SCHED_RUN, .items = s->items };
+    *act = (struct sched_act){ .kind = SCHED_ACT_RUN, .items = s->items };
     emit(s, true, act);
     emit(s, false, act);
     ASSERT(act->n_rows <= s->params.n_rows_max);
     if (act->n_items == 0)
-        act->kind = SCHED_IDLE;
+        act->kind = SCHED_ACT_IDLE;
     s->has_preempted = false;
 }
 

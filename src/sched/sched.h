@@ -61,7 +61,8 @@ struct sched_item {
     uint32_t n_rows;        /* the next rows of the request; 1 for a decode */
 };
 
-enum sched_act_kind { SCHED_IDLE, SCHED_ADMIT, SCHED_PREEMPT, SCHED_RUN };
+/* ACT in the names: the C library has a SCHED_IDLE. */
+enum sched_act_kind { SCHED_ACT_IDLE, SCHED_ACT_ADMIT, SCHED_ACT_PREEMPT, SCHED_ACT_RUN };
 
 struct sched_act {
     enum sched_act_kind kind;

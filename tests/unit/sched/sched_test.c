@@ -77,12 +77,12 @@ static void decide(struct world *w, struct sched_act *act)
         struct sched_facts facts = { .n_blocks_available = blocks_free(w), .cached = cached_of,
                                      .ctx = w };
         sched_decide(w->sched, &facts, act);
-        if (act->kind == SCHED_ADMIT) {
+        if (act->kind == SCHED_ACT_ADMIT) {
             assert_true(w->live[act->id] && !w->running[act->id] && !w->paused[act->id]);
             w->running[act->id] = true;
             w->done[act->id] = w->cached[act->id];
             sched_admitted(w->sched, act->id, w->cached[act->id]);
-        } else if (act->kind == SCHED_PREEMPT) {
+        } else if (act->kind == SCHED_ACT_PREEMPT) {
             assert_true(w->running[act->id]);
             w->running[act->id] = false;
             w->done[act->id] = 0;
@@ -100,7 +100,7 @@ static bool run(struct world *w)
 {
     struct sched_act act;
     decide(w, &act);
-    if (act.kind == SCHED_IDLE)
+    if (act.kind == SCHED_ACT_IDLE)
         return false;
     uint32_t n_rows = 0;
     bool prefill_began = false;

@@ -1,0 +1,136 @@
+/* engine/impl.h - the inside of struct engine and struct engine_stream, for this folder only.
+ *
+ * Who touches what: fields under a heading belong to that owner; `lock` guards what says so. Locks
+ * in order: stream.lock, then engine.lock; the engine thread holds neither while it computes,
+ * except stream.lock around a caller's mask hook and notify, so that close can promise silence. */
+#ifndef ENGINE_IMPL_H
+#define ENGINE_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/ring.h"
+#include "engine/stop.h"
+#include "kv/seq.h"
+#include "model/model.h"
+#include "sched/sched.h"
+#include "text/tokenizer.h"
+
+#define ENGINE_PIECE_MAX 65536 /* longest text of one token; a model with longer ones is refused */
+#define ENGINE_SEQS_LIMIT 4096
+#define ENGINE_ROWS_LIMIT 65536
+#define ENGINE_NO_PLACE UINT32_MAX
+
+struct engine_done {
+    enum engine_finish finish;
+    int code;
+    char message[ERR_TEXT_MAX];
+    int stop_index;
+    int32_t stop_id;
+    struct engine_usage usage;
+    struct buf text;             /* tail: room reserved at submit */
+};
+
+struct engine_stream {
+    struct engine *engine;
+    struct arena arena;          /* everything the request needs, from submit to the last unref */
+    struct engine_request r;     /* its pointers lead into the arena */
+    uint32_t n_limit;            /* prompt and output together */
+    size_t event_max;            /* bytes of the largest record */
+
+    /* shared */
+    struct engine_ring ring;     /* engine writes, reader reads */
+    atomic_uint refs;            /* engine and caller */
+    atomic_bool cancelled, paused;
+    atomic_bool ended;           /* released after `done` is written */
+    atomic_uint phase, prefill_done, generated;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool closed;                 /* by lock */
+
+    /* reader's */
+    uint8_t *event;              /* (event_max) */
+    bool done_read;
+
+    /* engine thread's; done is the reader's once ended */
+    struct engine_done done;
+    struct engine_stream *prev, *next; /* live list; inbox uses next, by engine.lock */
+    uint32_t sched_id;
+    uint32_t place;              /* ENGINE_NO_PLACE: not running */
+    struct kv_seq seq;
+    struct kv_key root;
+    int32_t *ids;                /* (n_limit) prompt and output */
+    uint32_t n_ids;
+    int32_t *forbid;             /* end tokens and stop ids, until min_tokens */
+    uint32_t n_forbid;
+    struct text_detok detok;
+    struct engine_stop stop;
+    uint64_t submit_ns, admit_ns, first_ns, stall_ns; /* 0: not yet */
+    size_t room;                 /* of the ring when last looked at */
+};
+
+struct engine {
+    struct engine_params params; /* with defaults filled in */
+    struct engine_info info;
+    uint32_t n_vocab, n_requests_max, n_text;
+    size_t piece_max;
+    int32_t *end_ids;            /* ids that end an answer */
+    uint32_t n_end_ids;
+    pthread_t thread;
+
+    pthread_mutex_t lock;
+    pthread_cond_t wake;         /* engine waits: poked */
+    pthread_cond_t idle;         /* drain waits: n_live == 0 */
+    /* by lock */
+    struct engine_stream *inbox_first, *inbox_last;
+    uint32_t n_live;             /* in inbox or schedule */
+    uint32_t n_inbox;
+    bool poked, closing, cancel_all, forget, quit;
+    struct engine_stats shown;
+
+    /* engine thread's */
+    struct kv_pool *pool;
+    struct kv_prefix *prefix;
+    struct sched *sched;
+    struct model_work *work;
+    struct engine_sampler *sampler;
+    struct engine_stream **by_sched; /* (n_requests_max) */
+    struct engine_stream *live;
+    kv_block *tables;            /* (n_seqs_max, table_cap) */
+    uint32_t table_cap;
+    uint8_t *slots;              /* (n_seqs_max, slot_bytes) */
+    uint32_t *places;            /* stack of free places */
+    uint32_t n_places;
+    int32_t *batch_ids;          /* (n_rows_step) */
+    struct model_span *spans;    /* (n_seqs_max) */
+    uint32_t *want;              /* (n_seqs_max) */
+    struct buf piece, text;      /* scratch, room reserved */
+    struct engine_stats stats;
+};
+
+/* engine.c */
+uint64_t engine_now(const struct engine *e);
+void engine_poke(struct engine *e);
+/* step.c */
+/* One step: sweeps, decides, runs. False if there was nothing to run. cancel_all ends every
+ * request. */
+bool engine_step(struct engine *e, bool cancel_all);
+void engine_take(struct engine *e, struct engine_stream *s); /* from inbox into the schedule */
+bool engine_has_timers(const struct engine *e);              /* paused or impatient requests */
+void engine_count(struct engine *e);                         /* the counters that are levels */
+/* request.c: token by token; end gives everything back. */
+void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);
+void engine_end(struct engine *e, struct engine_stream *s, enum engine_finish finish, int code,
+                const char *message);
+/* stream.c */
+void engine_stream_wake(struct engine_stream *s);
+void engine_stream_put(struct engine_stream *s, const struct engine_sampled *token,
+                       const struct buf *text);
+void engine_stream_unref(struct engine_stream *s);
+/* A stream for the request, copied and checked. */
+NODISCARD int engine_stream_create(struct engine_stream **out, struct engine *e,
+                                   const struct engine_request *r, struct err *err);
+
+#endif

@@ -1,0 +1,264 @@
+/* One step: sweep (cancelled, impatient, slow readers), let the scheduler decide, run the batch,
+ * commit. Sampling is done here one sequence after the other; a decision of the model takes longer
+ * by far. */
+#include <string.h>
+
+#include "base/num.h"
+#include "engine/impl.h"
+
+void engine_take(struct engine *e, struct engine_stream *s)
+{
+    int rc = sched_add(e->sched, s->r.n_prompt, &s->sched_id);
+    CHECK(rc == 0); /* submit counts: never more than n_requests_max are alive */
+    e->by_sched[s->sched_id] = s;
+    s->prev = NULL;
+    s->next = e->live;
+    if (e->live != NULL)
+        e->live->prev = s;
+    e->live = s;
+}
+
+bool engine_has_timers(const struct engine *e)
+{
+    for (const struct engine_stream *s = e->live; s != NULL; s = s->next)
+        if (e->params.queue_s_max > 0.0 || atomic_load_explicit(&s->paused, memory_order_relaxed))
+            return true;
+    return false;
+}
+
+/* --- sweeping --- */
+
+static bool later_than(uint64_t now, uint64_t since, double seconds)
+{
+    return now > since && (double)(now - since) > seconds * 1e9;
+}
+
+/* Pauses a request whose reader left no room for an event, wakes it at half a ring (L10). False if
+ * the reader did not read anything for stall_s_max. */
+static bool mind_reader(struct engine *e, struct engine_stream *s, uint64_t now)
+{
+    size_t room = engine_ring_room(&s->ring);
+    bool paused = atomic_load_explicit(&s->paused, memory_order_relaxed);
+    bool pause = paused ? room < s->ring.cap / 2 : room < engine_ring_cost(s->event_max);
+    if (pause && (!paused || room != s->room))
+        s->stall_ns = now;
+    s->room = room;
+    if (pause != paused) {
+        atomic_store_explicit(&s->paused, pause, memory_order_relaxed);
+        sched_pause(e->sched, s->sched_id, pause);
+    }
+    return !pause || !later_than(now, s->stall_ns, e->params.stall_s_max);
+}
+
+static void sweep(struct engine *e, bool cancel_all)
+{
+    uint64_t now = engine_now(e);
+    struct engine_stream *next;
+    for (struct engine_stream *s = e->live; s != NULL; s = next) {
+        next = s->next;
+        double patience = e->params.queue_s_max;
+        if (cancel_all || atomic_load_explicit(&s->cancelled, memory_order_relaxed))
+            engine_end(e, s, ENGINE_CANCELLED, 0, "");
+        else if (patience > 0.0 && s->admit_ns == 0 && later_than(now, s->submit_ns, patience))
+            engine_end(e, s, ENGINE_ERROR, E_TIMEOUT, "the request waited too long for a place");
+        else if (!mind_reader(e, s, now))
+            engine_end(e, s, ENGINE_ERROR, E_TIMEOUT, "the reader of the answer has stalled");
+    }
+}
+
+/* --- what the scheduler asks for --- */
+
+static uint32_t cached_rows(void *ctx, uint32_t id, uint32_t *n_idle)
+{
+    const struct engine *e = ctx;
+    const struct engine_stream *s = e->by_sched[id];
+    uint32_t len = e->info.block_len;
+    return len * kv_prefix_peek(e->prefix, s->root, s->ids, (s->n_ids - 1) / len, n_idle);
+}
+
+static void admit(struct engine *e, struct engine_stream *s)
+{
+    size_t slot_bytes = model_layout(e->params.model)->slot_bytes;
+    ASSERT(s->place == ENGINE_NO_PLACE);
+    ASSERT(e->n_places > 0);
+    s->place = e->places[--e->n_places];
+    kv_seq_init(&s->seq, e->prefix, s->root, e->tables + (size_t)s->place * e->table_cap,
+                e->table_cap);
+    uint32_t n = kv_seq_match(&s->seq, s->ids, s->n_ids);
+    if (slot_bytes > 0)
+        memset(e->slots + s->place * slot_bytes, 0, slot_bytes);
+    if (s->admit_ns == 0) {
+        s->admit_ns = engine_now(e);
+        s->done.usage.cached_tokens = n;
+        e->stats.prompt_tokens += s->r.n_prompt;
+        e->stats.cached_tokens += n;
+        atomic_store_explicit(&s->phase, ENGINE_PREFILL, memory_order_relaxed);
+    }
+    atomic_store_explicit(&s->prefill_done, (uint32_t)num_min(n, s->r.n_prompt),
+                          memory_order_relaxed);
+    sched_admitted(e->sched, s->sched_id, n);
+}
+
+static void preempt(struct engine *e, struct engine_stream *s)
+{
+    ASSERT(s->place != ENGINE_NO_PLACE);
+    kv_seq_release(&s->seq);
+    e->places[e->n_places++] = s->place;
+    s->place = ENGINE_NO_PLACE;
+    s->done.usage.preemptions++;
+    e->stats.preemptions++;
+}
+
+/* Asks until the answer is a step or nothing. */
+static void decide(struct engine *e, struct sched_act *act)
+{
+    for (;;) {
+        struct sched_facts facts = { .n_blocks_available = kv_prefix_available(e->prefix),
+                                     .cached = cached_rows, .ctx = e };
+        sched_decide(e->sched, &facts, act);
+        if (act->kind == SCHED_ACT_ADMIT)
+            admit(e, e->by_sched[act->id]);
+        else if (act->kind == SCHED_ACT_PREEMPT)
+            preempt(e, e->by_sched[act->id]);
+        else
+            return;
+    }
+}
+
+/* --- running a batch --- */
+
+/* Lays out the rows; the number of rows whose logits are wanted. */
+static uint32_t compose(struct engine *e, const struct sched_act *act)
+{
+    size_t slot_bytes = model_layout(e->params.model)->slot_bytes;
+    uint32_t row = 0, n_want = 0;
+    for (uint32_t i = 0; i < act->n_items; i++) {
+        struct engine_stream *s = e->by_sched[act->items[i].id];
+        uint32_t n = act->items[i].n_rows;
+        CHECK(kv_seq_reserve(&s->seq, n) == 0); /* the scheduler counted the blocks */
+        ASSERT(s->seq.n_rows + n <= s->n_ids);
+        memcpy(e->batch_ids + row, s->ids + s->seq.n_rows, n * sizeof *s->ids);
+        e->spans[i] = (struct model_span){ .row0 = row, .n_rows = n, .pos0 = s->seq.n_rows,
+                                           .blocks = s->seq.blocks };
+        if (slot_bytes > 0)
+            e->spans[i].slot = e->slots + s->place * slot_bytes;
+        row += n;
+        if (s->seq.n_rows + n == s->n_ids)
+            e->want[n_want++] = row - 1;
+    }
+    ASSERT(row == act->n_rows);
+    return n_want;
+}
+
+static int pick(struct engine *e, struct engine_stream *s, const float *logits,
+                struct engine_sampled *out)
+{
+    const struct engine_request *r = &s->r;
+    bool early = s->n_ids - r->n_prompt < r->min_tokens, has_mask = r->mask.apply != NULL;
+    struct engine_sampler_input in = {
+        .logits = logits, .ids = s->ids, .n_ids = s->n_ids, .n_prompt = r->n_prompt,
+        .bias = r->bias, .n_bias = r->n_bias, .mask = has_mask ? &r->mask : NULL,
+        .logprobs = r->logprobs, .n_top = r->logprobs ? r->n_top : 0,
+        .forbid = s->forbid, .n_forbid = early ? s->n_forbid : 0,
+    };
+    if (!has_mask)
+        return engine_sampler_pick(e->sampler, &r->sampler, &in, out);
+    pthread_mutex_lock(&s->lock); /* the hook is the caller's: gone once the stream is closed */
+    int rc = s->closed ? E_CANCELLED : engine_sampler_pick(e->sampler, &r->sampler, &in, out);
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+static void fail(struct engine *e, struct engine_stream *s, int rc)
+{
+    if (rc == E_CANCELLED) {
+        engine_end(e, s, ENGINE_CANCELLED, 0, "");
+        return;
+    }
+    struct err err = { 0 };
+    (void)err_set(&err, rc, "the model's computation failed: %s", err_code_text(rc));
+    engine_end(e, s, ENGINE_ERROR, rc, err.text);
+    kv_prefix_forget(e->prefix); /* what it computed is suspect: nobody shall share it */
+}
+
+/* The rows of one item are computed; logits: of its last row, NULL if it has more of its prompt to
+ * go. */
+static void commit(struct engine *e, struct engine_stream *s, uint32_t n_rows, const float *logits)
+{
+    struct engine_sampled token;
+    int rc = logits != NULL ? pick(e, s, logits, &token) : 0;
+    if (rc < 0) {
+        fail(e, s, rc);
+        return;
+    }
+    kv_seq_advance(&s->seq, s->ids, n_rows);
+    sched_ran(e->sched, s->sched_id, n_rows, logits != NULL);
+    atomic_store_explicit(&s->prefill_done, (uint32_t)num_min(s->seq.n_rows, s->r.n_prompt),
+                          memory_order_relaxed);
+    if (logits != NULL)
+        engine_token(e, s, &token); /* may end it */
+}
+
+static void run_batch(struct engine *e, const struct sched_act *act)
+{
+    uint32_t n_want = compose(e, act), at = 0;
+    const float *logits = NULL;
+    struct model_batch batch = { .ids = e->batch_ids, .n_rows = act->n_rows, .spans = e->spans,
+                                 .n_spans = act->n_items, .slab = kv_pool_slab(e->pool),
+                                 .want = e->want, .n_want = n_want };
+    int rc = e->params.forward(e->params.model, e->work, &batch, &logits);
+    e->stats.steps++;
+    for (uint32_t i = 0; i < act->n_items; i++) {
+        struct engine_stream *s = e->by_sched[act->items[i].id];
+        const struct model_span *span = &e->spans[i];
+        bool wanted = at < n_want && e->want[at] == span->row0 + span->n_rows - 1;
+        const float *row = wanted && logits != NULL ? logits + (size_t)at * e->n_vocab : NULL;
+        at += wanted;
+        e->stats.decode_rows += span->n_rows == 1 && s->n_ids > s->r.n_prompt;
+        e->stats.prefill_rows += span->n_rows > 1 || s->n_ids == s->r.n_prompt ? span->n_rows : 0;
+        if (rc < 0 && (rc != E_NONFINITE || (wanted && row == NULL)))
+            fail(e, s, rc);
+        else
+            commit(e, s, span->n_rows, row); /* finds out itself whether its row is finite */
+    }
+}
+
+static void check_all(const struct engine *e)
+{
+    uint32_t n_held = 0;
+    kv_prefix_check(e->prefix);
+    sched_check(e->sched);
+    for (const struct engine_stream *s = e->live; s != NULL; s = s->next) {
+        CHECK((s->place != ENGINE_NO_PLACE) == sched_is_running(e->sched, s->sched_id));
+        if (s->place == ENGINE_NO_PLACE)
+            continue;
+        kv_seq_check(&s->seq);
+        n_held++;
+    }
+    CHECK(n_held + e->n_places == e->info.n_seqs_max);
+}
+
+void engine_count(struct engine *e)
+{
+    e->stats.n_running = sched_n_running(e->sched);
+    e->stats.n_waiting = sched_n_waiting(e->sched);
+    e->stats.blocks = e->info.n_blocks;
+    e->stats.blocks_used = e->info.n_blocks - kv_prefix_available(e->prefix);
+    e->stats.blocks_cached = kv_prefix_idle_count(e->prefix);
+    e->stats.evictions = kv_prefix_evictions(e->prefix);
+}
+
+bool engine_step(struct engine *e, bool cancel_all)
+{
+    struct sched_act act;
+    uint64_t begin = engine_now(e);
+    sweep(e, cancel_all);
+    decide(e, &act);
+    if (act.kind == SCHED_ACT_RUN)
+        run_batch(e, &act);
+    if (e->params.check)
+        check_all(e);
+    engine_count(e);
+    e->stats.busy_ns += act.kind == SCHED_ACT_RUN ? engine_now(e) - begin : 0;
+    return act.kind == SCHED_ACT_RUN;
+}
