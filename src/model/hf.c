@@ -3,6 +3,7 @@
  * nothing in the directory is ever executed, and pickles are not read (R23). */
 #include "model/hf.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -12,6 +13,7 @@
 #define INDEX_BYTES_MAX ((size_t)16 << 20)
 #define TOKENIZER_BYTES_MAX ((size_t)64 << 20)
 #define TEMPLATE_BYTES_MAX ((size_t)4 << 20)
+#define PATH_BYTES 4096
 #define INDEX_NAME "model.safetensors.index.json"
 
 static const struct json_limits CONFIG_LIMITS = {
@@ -24,36 +26,32 @@ static const struct json_limits INDEX_LIMITS = { .bytes_max = INDEX_BYTES_MAX,
 
 /* --- files of the directory --- */
 
-/* dir/name in a buffer the caller finishes. */
-static int join(struct buf *b, const char *dir, const char *name, struct err *err)
+/* dir/name. Fixed room, so that asking whether a file is there cannot fail for lack of memory. */
+static int join(char out[PATH_BYTES], const char *dir, const char *name, struct err *err)
 {
-    buf_init(b, 1u << 16);
-    buf_puts(b, dir);
-    if (b->len > 0 && b->data[b->len - 1] != '/')
-        buf_putc(b, '/');
-    buf_puts(b, name);
-    return buf_status(b) < 0 ? err_set(err, buf_status(b), "path of %s is too long", name) : 0;
+    size_t len = strlen(dir);
+    const char *slash = len > 0 && dir[len - 1] == '/' ? "" : "/";
+    int n = snprintf(out, PATH_BYTES, "%s%s%s", dir, slash, name);
+    if (n < 0 || n >= PATH_BYTES)
+        return err_set(err, E_LIMIT, "the path of %s has more than %d bytes; move the model", name,
+                       PATH_BYTES - 1);
+    return 0;
 }
 
 static bool have(const struct model_file *f, const char *name)
 {
-    struct buf path;
-    bool there = join(&path, f->path, name, NULL) >= 0 && os_exists(buf_str(&path));
-    buf_fini(&path);
-    return there;
+    char path[PATH_BYTES];
+    return join(path, f->path, name, NULL) >= 0 && os_exists(path);
 }
 
 static int read_small(struct model_file *f, const char *name, size_t max, char **out, size_t *len,
                       struct err *err)
 {
-    struct buf path;
-    int rc = join(&path, f->path, name, err);
-    if (rc >= 0)
-        rc = os_read_file(buf_str(&path), max, out, len, err);
-    buf_fini(&path);
-    if (rc >= 0)
-        f->bytes += *len;
-    return rc;
+    char path[PATH_BYTES];
+    TRY(join(path, f->path, name, err));
+    TRY(os_read_file(path, max, out, len, err));
+    f->bytes += *len;
+    return 0;
 }
 
 static int read_json(struct model_file *f, const char *name, const struct json_limits *limits,
@@ -77,7 +75,8 @@ static int read_json(struct model_file *f, const char *name, const struct json_l
 
 static int open_part(struct model_file *f, const char *name, struct err *err)
 {
-    struct buf path;
+    char path[PATH_BYTES];
+    TRY(join(path, f->path, name, err));
     if (f->n_parts == MODEL_PARTS_MAX)
         return err_set(err, E_LIMIT, "more than %u files of weights; save the model in fewer",
                        MODEL_PARTS_MAX);
@@ -85,11 +84,7 @@ static int open_part(struct model_file *f, const char *name, struct err *err)
     if (parts == NULL)
         return err_set(err, E_NOMEM, "no memory to open %s", name);
     f->parts = parts;
-    int rc = join(&path, f->path, name, err);
-    if (rc >= 0)
-        rc = os_map_open(&f->parts[f->n_parts], buf_str(&path), err);
-    buf_fini(&path);
-    TRY(rc);
+    TRY(os_map_open(&f->parts[f->n_parts], path, err));
     f->bytes += f->parts[f->n_parts].size;
     f->n_parts++;
     return 0;
