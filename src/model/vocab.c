@@ -194,6 +194,18 @@ static int read_charsmap(const struct model_file *f, struct text_vocab *v, struc
     return 0;
 }
 
+/* Families whose early files leave add_bos_token out though their models want it (Llama 3,
+ * Mistral's Tekken): text without the first token is answered badly. */
+static bool pre_adds_bos(const char *pre)
+{
+    static const char *const NAMES[] = { "llama3",    "llama-v3", "llama-bpe", "falcon3",
+                                         "falcon-h1", "pixtral",  "tekken",    "chameleon" };
+    for (size_t i = 0; i < COUNT_OF(NAMES); i++)
+        if (strcmp(NAMES[i], pre) == 0)
+            return true;
+    return false;
+}
+
 /* Fills v; what it allocates is released by the caller, also after a failure. */
 static int read_vocab(const struct model_file *f, struct text_vocab *v, char **pre, struct err *err)
 {
@@ -211,6 +223,8 @@ static int read_vocab(const struct model_file *f, struct text_vocab *v, char **p
             return err_set(err, E_NOMEM, "no memory for the tokenizer");
     }
     v->pre = *pre;
+    if (*pre != NULL && v->algo == TEXT_BPE && model_file_meta(f, KEY("add_bos_token")) == NULL)
+        v->add_bos = pre_adds_bos(*pre);
     return 0;
 }
 
