@@ -11,6 +11,9 @@
 #define NARU_COMMIT "unknown"
 #endif
 
+const char *cmd_version(void) { return NARU_VERSION; }
+const char *cmd_commit(void) { return NARU_COMMIT; }
+
 static const struct cmd_verb *const verbs[] = {
     &CMD_RUN, &CMD_SERVE, &CMD_TOKENIZE, &CMD_INSPECT, &CMD_SCORE, &CMD_LOGITS, &CMD_BENCH,
 };

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/opt.h"
+#include "engine/sampler.h"
 #include "model/model.h"
 
 enum { CMD_OK = 0, CMD_WORLD = 1, CMD_USAGE = 2 };
@@ -73,6 +74,8 @@ extern const struct cmd_verb CMD_RUN, CMD_SERVE, CMD_TOKENIZE, CMD_INSPECT, CMD_
 
 /* The whole program. */
 int cmd_main(int argc, char **argv);
+const char *cmd_version(void); /* "0.1.0" */
+const char *cmd_commit(void);
 
 /* Parses argv into args (whose first member is struct cmd_common). *done is set when the verb is
  * over: help was printed, or the options were wrong (return value: the exit status). words may be
@@ -123,6 +126,9 @@ NODISCARD int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids 
                             struct err *err);
 /* The token a model wants at the beginning of every text, or TEXT_TOKEN_NONE. */
 int32_t cmd_first_token(const struct text_tokenizer *tok);
+/* How text is drawn where nobody says otherwise: temperature 0.7, top-k 40, top-p 0.95, min-p 0.05.
+ * */
+struct engine_sampler_params cmd_sampler_defaults(void);
 /* The seed asked for, or a fresh one from the system. */
 uint64_t cmd_seed(const struct cmd_common *c);
 

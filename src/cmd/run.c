@@ -393,11 +393,12 @@ static int run_session(struct run_session *s, struct err *err)
 
 static int run(const struct cmd_verb *verb, int argc, char **argv)
 {
+    const struct engine_sampler_params sampler = cmd_sampler_defaults();
     struct run_args a = { .common = CMD_COMMON_INIT,
-                          .temp = 0.7,
-                          .top_k = 40,
-                          .top_p = 0.95,
-                          .min_p = 0.05,
+                          .temp = (double)sampler.temperature,
+                          .top_k = sampler.top_k,
+                          .top_p = (double)sampler.top_p,
+                          .min_p = (double)sampler.min_p,
                           .typical_p = 1,
                           .repeat_penalty = 1,
                           .penalty_window = 64 };

@@ -55,6 +55,16 @@ int32_t cmd_first_token(const struct text_tokenizer *tok)
     return bos;
 }
 
+struct engine_sampler_params cmd_sampler_defaults(void)
+{
+    struct engine_sampler_params p = engine_sampler_defaults();
+    p.temperature = 0.7f;
+    p.top_k = 40;
+    p.top_p = 0.95f;
+    p.min_p = 0.05f;
+    return p;
+}
+
 uint64_t cmd_seed(const struct cmd_common *c)
 {
     uint64_t seed = c->seed;

@@ -1,0 +1,212 @@
+/* naru serve: a model behind HTTP. This file opens and closes; routes live in api, work in the
+ * engine. SIGTERM or SIGINT: no new connections, running answers get drain seconds, then they are
+ * ended with an error event (A-15); a second signal ends them at once. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "api/server.h"
+#include "base/mem.h"
+#include "cmd/cmd.h"
+#include "engine/engine.h"
+#include "os/file.h"
+
+struct args {
+    struct cmd_common common;
+    const char *host, *port_file, *kv, *name;
+    uint32_t port, n_ctx, n_seqs, n_waiting;
+    uint64_t kv_bytes;
+    double drain_s;
+};
+
+static const struct opt opts[] = {
+    CMD_COMMON(struct args),
+    { "host", 0, OPT_TEXT, offsetof(struct args, host), "ADDRESS",
+      "address to listen on; 0.0.0.0 lets other machines in (default: 127.0.0.1)", 0, 0 },
+    { "port", 0, OPT_U32, offsetof(struct args, port), "N",
+      "port to listen on; 0 takes any free one (default: 8080)", 0, 65535 },
+    { "port-file", 0, OPT_TEXT, offsetof(struct args, port_file), "FILE",
+      "write the port to FILE once the server is ready", 0, 0 },
+    { "name", 0, OPT_TEXT, offsetof(struct args, name), "ID",
+      "id of the model in requests and answers (default: the file's name)", 0, 0 },
+    { "ctx", 'c', OPT_U32, offsetof(struct args, n_ctx), "N",
+      "context of one sequence in tokens (default: what the model was trained for, at most 16384)",
+      2, 1 << 20 },
+    { "seqs", 0, OPT_U32, offsetof(struct args, n_seqs), "N",
+      "sequences that are computed together; more wait (default: 32)", 1, 4096 },
+    { "queue", 0, OPT_U32, offsetof(struct args, n_waiting), "N",
+      "requests that may wait; more are refused with 429 (default: 1024)", 1, 1 << 20 },
+    { "kv-bytes", 0, OPT_BYTES, offsetof(struct args, kv_bytes), "SIZE",
+      "memory for the state of all sequences (default: what --seqs contexts need, at most 1G)", 0,
+      0 },
+    { "drain", 0, OPT_NUMBER, offsetof(struct args, drain_s), "SECONDS",
+      "time running answers get at the end (default: 10)", 0, 3600 },
+    CMD_KV(struct args),
+};
+static const struct opt_table table = { opts, COUNT_OF(opts) };
+
+struct service {
+    const struct args *args;
+    struct cmd_model model;
+    struct engine *engine;
+    struct api_server *server;
+    struct clock clock;
+    char *name;
+};
+
+/* The file's name without folder and ".gguf". */
+static char *model_name(const struct args *a, const char *path)
+{
+    if (a->name != NULL)
+        return mem_strndup(a->name, strlen(a->name));
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    size_t from = len;
+    while (from > 0 && path[from - 1] != '/')
+        from--;
+    if (len - from > 5 && memcmp(path + len - 5, ".gguf", 5) == 0)
+        len -= 5;
+    return mem_strndup(path + from, len - from);
+}
+
+static int open_engine(struct service *s, struct err *err)
+{
+    uint64_t secret = 0; /* key of the prefix index: strangers must not be able to guess collisions */
+    if (getrandom(&secret, sizeof secret, 0) != (ssize_t)sizeof secret)
+        return err_set(err, E_IO, "no random numbers from the system");
+    struct engine_params p = { .model = s->model.model,
+                               .tokenizer = s->model.tokenizer,
+                               .clock = s->clock,
+                               .n_ctx = s->args->n_ctx,
+                               .n_seqs_max = s->args->n_seqs,
+                               .n_waiting_max = s->args->n_waiting,
+                               .kv_bytes = s->args->kv_bytes,
+                               .queue_s_max = 30,
+                               .hash_seed = secret };
+    return engine_create(&s->engine, &p, err);
+}
+
+static void log_line(void *ctx, const char *line) { cmd_say(ctx, "%s", line); }
+
+static int open_service(struct service *s, struct err *err)
+{
+    struct model_params mp = { 0 };
+    TRY(cmd_kv_type(s->args->kv, &mp.kv_type, err));
+    TRY(cmd_model_load(&s->model, &s->args->common, &mp, err));
+    if (s->model.tokenizer == NULL)
+        return err_set(err, E_NOT_FOUND, "%s carries no tokenizer, so it cannot be served",
+                       s->model.path);
+    s->name = model_name(s->args, s->model.path);
+    if (s->name == NULL)
+        return err_set(err, E_NOMEM, "out of memory");
+    TRY(open_engine(s, err));
+    struct text_str source = model_file_chat_template(s->model.file);
+    struct api_params p = { .host = s->args->host,
+                            .port = (uint16_t)s->args->port,
+                            .engine = s->engine,
+                            .tokenizer = s->model.tokenizer,
+                            .chat_template = source.data,
+                            .chat_template_len = source.len,
+                            .model_id = s->name,
+                            .version = cmd_version(),
+                            .commit = cmd_commit(),
+                            .created = clock_wall_s(&s->clock),
+                            .clock = s->clock,
+                            .seed = cmd_seed(&s->args->common),
+                            .sampler = cmd_sampler_defaults(),
+                            .log = log_line,
+                            .log_ctx = (void *)(uintptr_t)&s->args->common };
+    return api_server_create(&s->server, &p, err);
+}
+
+static void close_service(struct service *s)
+{
+    api_server_destroy(s->server);
+    engine_destroy(s->engine);
+    cmd_model_free(&s->model);
+    mem_free(s->name);
+}
+
+/* Tells where it listens: to a person, and to a program that asked for a file. */
+static int announce(const struct service *s, struct err *err)
+{
+    uint32_t port = api_server_port(s->server);
+    const struct model_info *info = model_info(s->model.model);
+    struct engine_info ei;
+    engine_info(s->engine, &ei);
+    cmd_say(&s->args->common, "%s: %s, %.1f M parameters; context %u, KV %.0f MiB, %s", s->name,
+            info->family, (double)info->n_params * 1e-6, ei.n_ctx,
+            (double)ei.kv_bytes / (1 << 20), device_name(s->model.device));
+    cmd_say(&s->args->common, "listening on http://%s:%u/v1 (Ctrl-C ends)", s->args->host, port);
+    if (s->args->port_file == NULL)
+        return 0;
+    char text[16];
+    int len = snprintf(text, sizeof text, "%u\n", port);
+    return os_write_file(s->args->port_file, text, (size_t)len, err);
+}
+
+/* The signals that end the service are blocked in every thread and taken here, one after the other.
+ * */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+/* A second signal while draining: no more patience. */
+static void leave_now(UNUSED int signal_number) { _Exit(CMD_WORLD); }
+
+static void wait_for_end(struct service *s, const sigset_t *set)
+{
+    int sig = 0;
+    sigwait(set, &sig);
+    cmd_say(&s->args->common, "ending: answers in progress get %.0f s; a second signal ends at once",
+            s->args->drain_s);
+    signal(SIGINT, leave_now);
+    signal(SIGTERM, leave_now);
+    pthread_sigmask(SIG_UNBLOCK, set, NULL);
+    api_server_drain(s->server, s->args->drain_s);
+}
+
+static int serve(const struct cmd_verb *verb, int argc, char **argv)
+{
+    struct args a = {
+        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10
+    };
+    bool done;
+    int status = cmd_parse(verb, argc, argv, &a.common, NULL, &done);
+    if (done)
+        return status;
+    struct err err = { 0 };
+    struct service s = { .args = &a, .clock = clock_system() };
+    sigset_t set;
+    block_signals(&set);
+    int rc = open_service(&s, &err);
+    if (rc == 0)
+        rc = announce(&s, &err);
+    if (rc == 0)
+        wait_for_end(&s, &set);
+    close_service(&s);
+    return rc == 0 ? CMD_OK : cmd_fail(verb, &err);
+}
+
+const struct cmd_verb CMD_SERVE = {
+    .name = "serve",
+    .summary = "answer OpenAI clients over HTTP",
+    .usage = "naru serve [-m FILE] [--host ADDRESS] [--port N] [OPTIONS]",
+    .about = "Serves one model with the OpenAI routes /v1/chat/completions, /v1/completions and\n"
+             "/v1/models. Requests of several clients are computed together, and a prefix they\n"
+             "share is computed once. Listens on this machine only unless --host says otherwise;\n"
+             "there is no access control yet, so put nothing but trusted networks in front of it.\n"
+             "Requests that do not say how to sample get what `naru run` uses.",
+    .examples = "  naru serve\n"
+                "  naru serve -m model.gguf --port 9000 --ctx 8192 --kv-bytes 2G\n"
+                "  curl http://127.0.0.1:8080/v1/chat/completions -d '{\"model\":\"m\",\"messages\":\n"
+                "    [{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
+    .table = &table,
+    .run = serve,
+};
