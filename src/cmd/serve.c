@@ -73,7 +73,7 @@ static char *model_name(const struct args *a, const char *path)
 
 static int open_engine(struct service *s, struct err *err)
 {
-    uint64_t secret = 0; /* key of the prefix index: strangers must not be able to guess collisions */
+    uint64_t secret = 0; /* key of the prefix index: nobody shall construct collisions */
     if (getrandom(&secret, sizeof secret, 0) != (ssize_t)sizeof secret)
         return err_set(err, E_IO, "no random numbers from the system");
     struct engine_params p = { .model = s->model.model,
@@ -164,7 +164,8 @@ static void wait_for_end(struct service *s, const sigset_t *set)
 {
     int sig = 0;
     sigwait(set, &sig);
-    cmd_say(&s->args->common, "ending: answers in progress get %.0f s; a second signal ends at once",
+    cmd_say(&s->args->common,
+            "ending: answers in progress get %.0f s; a second signal ends at once",
             s->args->drain_s);
     signal(SIGINT, leave_now);
     signal(SIGTERM, leave_now);
@@ -205,8 +206,8 @@ const struct cmd_verb CMD_SERVE = {
              "Requests that do not say how to sample get what `naru run` uses.",
     .examples = "  naru serve\n"
                 "  naru serve -m model.gguf --port 9000 --ctx 8192 --kv-bytes 2G\n"
-                "  curl http://127.0.0.1:8080/v1/chat/completions -d '{\"model\":\"m\",\"messages\":\n"
-                "    [{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
+                "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"
+                "    -d '{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
     .table = &table,
     .run = serve,
 };
