@@ -1,11 +1,13 @@
-/* The CPU device. A product is cut into chunks of output rows, never of input columns: an output element
- * is always summed by one thread in one call, so the cut cannot show in the result. Many activation rows
- * are taken in tiles that fit a core's cache, inside a chunk, so a chunk's weights come from memory once.
+/* The CPU device. A product is cut into chunks of output rows, never of input columns: an output
+ * element is always summed by one thread in one call, so the cut cannot show in the result. Many
+ * activation rows are taken in tiles that fit a core's cache, inside a chunk, so a chunk's weights
+ * come from memory once.
  *
  *     n_mats = 3        | q: chunk 0 | chunk 1 | ... | k: chunk n | ... | v: ... |     one region
  *     inside a chunk    rows [0, TILE) [TILE, 2 TILE) ...
  *
- * Weights are used as the file stores them: mapped pages, no copies (device_mat.owned stays NULL). */
+ * Weights are used as the file stores them: mapped pages, no copies (device_mat.owned stays NULL).
+ */
 #include "device/device.h"
 
 #include <stdio.h>
@@ -33,7 +35,7 @@ _Static_assert((unsigned)KERNEL_AVX512 == (unsigned)OS_CPU_AVX512, "flags of os 
 _Static_assert((unsigned)KERNEL_AVX512_VNNI == (unsigned)OS_CPU_AVX512_VNNI, "flags agree");
 _Static_assert((unsigned)KERNEL_AVX512_BF16 == (unsigned)OS_CPU_AVX512_BF16, "flags agree");
 _Static_assert((unsigned)KERNEL_NEON == (unsigned)OS_CPU_NEON, "flags of os and kernel agree");
-_Static_assert((unsigned)KERNEL_DOTPROD == (unsigned)OS_CPU_DOTPROD, "flags of os and kernel agree");
+_Static_assert((unsigned)KERNEL_DOTPROD == (unsigned)OS_CPU_DOTPROD, "flags agree");
 _Static_assert((unsigned)KERNEL_I8MM == (unsigned)OS_CPU_I8MM, "flags of os and kernel agree");
 
 int device_create(struct device **out, const struct device_params *params, struct err *err)
@@ -44,8 +46,8 @@ int device_create(struct device **out, const struct device_params *params, struc
     TRY(os_cpu_mask(&cpu, level, err));
     uint32_t n = params->n_threads;
     if (n > OS_TEAM_THREADS_MAX)
-        return err_set_field(err, E_RANGE, "threads", "threads: %u given, at most %d are possible", n,
-                             OS_TEAM_THREADS_MAX);
+        return err_set_field(err, E_RANGE, "threads", "threads: %u given, at most %d are possible",
+                             n, OS_TEAM_THREADS_MAX);
     if (n == 0)
         n = (uint32_t)num_min(num_max(cpu.n_cores, 1), OS_TEAM_THREADS_MAX);
     struct device *d = mem_alloc(1, sizeof *d);
@@ -87,11 +89,9 @@ int device_mat_init(struct device *d, struct device_mat *m, uint32_t type, uint3
     if (n_out == 0 || n_in == 0)
         return E_RANGE;
     TRY(kernel_row_bytes(&row_bytes, type, n_in));
-    *m = (struct device_mat){ .mat = { .data = data,
-                                       .type = type,
-                                       .n_out = n_out,
-                                       .n_in = n_in,
-                                       .row_bytes = row_bytes } };
+    *m = (struct device_mat){
+        .mat = { .data = data, .type = type, .n_out = n_out, .n_in = n_in, .row_bytes = row_bytes }
+    };
     return 0;
 }
 
@@ -117,24 +117,21 @@ size_t device_act_bytes(const struct device *d, uint32_t n_rows, uint32_t n_in)
     return (size_t)n_rows * (4 * (size_t)n_in + 64) + 64;
 }
 
-/* The matrices of one activation kind in a call of device_linear. */
+/* The matrices of one activation kind in a product. */
 struct product {
+    const struct device_product *in;
     const struct kernel_table *k;
-    const struct device_mat *const *mats;
-    float *const *ys;
-    uint32_t n_mats;
     enum kernel_act_kind kind;
-    uint32_t type;           /* a weight type of this kind */
-    const float *x;
+    uint32_t type; /* a weight type of this kind */
     struct kernel_act act;
     uint8_t *prepared;
-    uint32_t chunk_rows;     /* output rows a task */
-    uint32_t tile_rows;      /* activation rows a pass */
+    uint32_t chunk_rows; /* output rows a task */
+    uint32_t tile_rows;  /* activation rows a pass */
 };
 
 static bool takes_part(const struct product *p, uint32_t j)
 {
-    return kernel_act_kind(p->mats[j]->mat.type) == p->kind;
+    return kernel_act_kind(p->in->mats[j]->mat.type) == p->kind;
 }
 
 static void prepare_task(void *ctx, uint32_t i, uint32_t thread)
@@ -143,7 +140,7 @@ static void prepare_task(void *ctx, uint32_t i, uint32_t thread)
     const struct product *p = ctx;
     uint32_t row = i * PREPARE_ROWS;
     uint32_t n = (uint32_t)num_min(PREPARE_ROWS, p->act.n_rows - row);
-    p->k->act_prepare(p->type, p->x + (size_t)row * p->act.n_in, n, p->act.n_in,
+    p->k->act_prepare(p->type, p->in->x + (size_t)row * p->act.n_in, n, p->act.n_in,
                       p->prepared + row * p->act.row_bytes);
 }
 
@@ -157,13 +154,13 @@ static void add_bias(float *y, size_t ldy, const float *bias, uint32_t n, uint32
 /* Output rows [o0, o1) of one matrix, for all activation rows. */
 static void multiply(const struct product *p, uint32_t j, uint32_t o0, uint32_t o1)
 {
-    const struct device_mat *m = p->mats[j];
+    const struct device_mat *m = p->in->mats[j];
     size_t ldy = m->mat.n_out;
     for (uint32_t row = 0; row < p->act.n_rows; row += p->tile_rows) {
         struct kernel_act tile = p->act;
         tile.data = (const uint8_t *)p->act.data + row * p->act.row_bytes;
         tile.n_rows = (uint32_t)num_min(p->tile_rows, p->act.n_rows - row);
-        float *y = p->ys[j] + row * ldy;
+        float *y = p->in->ys[j] + row * ldy;
         p->k->matmul(&m->mat, o0, o1, &tile, y, ldy);
         if (m->bias != NULL)
             add_bias(y + o0, ldy, m->bias + o0, o1 - o0, tile.n_rows);
@@ -174,10 +171,10 @@ static void product_task(void *ctx, uint32_t i, uint32_t thread)
 {
     (void)thread;
     const struct product *p = ctx;
-    for (uint32_t j = 0; j < p->n_mats; j++) {
+    for (uint32_t j = 0; j < p->in->n_mats; j++) {
         if (!takes_part(p, j))
             continue;
-        uint32_t n_out = p->mats[j]->mat.n_out;
+        uint32_t n_out = p->in->mats[j]->mat.n_out;
         uint32_t n = (uint32_t)num_ceil_div(n_out, p->chunk_rows);
         if (i < n) {
             uint32_t o0 = i * p->chunk_rows;
@@ -195,10 +192,10 @@ static size_t align_down(size_t x, size_t align) { return x < align ? align : x 
 static uint32_t cut(struct product *p, uint32_t n_threads)
 {
     size_t n_out = 0, row_bytes = 1, n_tasks = 0;
-    for (uint32_t j = 0; j < p->n_mats; j++)
+    for (uint32_t j = 0; j < p->in->n_mats; j++)
         if (takes_part(p, j)) {
-            n_out += p->mats[j]->mat.n_out;
-            row_bytes = num_max(row_bytes, p->mats[j]->mat.row_bytes);
+            n_out += p->in->mats[j]->mat.n_out;
+            row_bytes = num_max(row_bytes, p->in->mats[j]->mat.row_bytes);
         }
     size_t tile = align_down(TILE_BYTES / p->act.row_bytes, TILE_ALIGN);
     size_t chunk = num_ceil_div(n_out, (size_t)n_threads * CHUNKS_A_THREAD);
@@ -207,44 +204,39 @@ static uint32_t cut(struct product *p, uint32_t n_threads)
         chunk = num_min(chunk, align_down(CHUNK_BYTES / row_bytes, CHUNK_ALIGN));
     p->tile_rows = (uint32_t)num_min(tile, UINT32_MAX);
     p->chunk_rows = (uint32_t)num_min(chunk, UINT32_MAX);
-    for (uint32_t j = 0; j < p->n_mats; j++)
+    for (uint32_t j = 0; j < p->in->n_mats; j++)
         if (takes_part(p, j))
-            n_tasks += num_ceil_div(p->mats[j]->mat.n_out, p->chunk_rows);
+            n_tasks += num_ceil_div(p->in->mats[j]->mat.n_out, p->chunk_rows);
     return (uint32_t)n_tasks;
 }
 
 /* Points p->act at activations of the product's kind. */
-static void prepare(struct device *d, struct product *p, void *scratch)
+static void prepare(struct device *d, struct product *p)
 {
     p->act.row_bytes = d->kernels.act_row_bytes(p->type, p->act.n_in);
-    p->act.data = p->x;
+    p->act.data = p->in->x;
     if (p->kind == KERNEL_ACT_F32)
         return;
-    p->prepared = (uint8_t *)scratch + (-(uintptr_t)scratch & 63);
+    p->prepared = (uint8_t *)p->in->scratch + (-(uintptr_t)p->in->scratch & 63);
     p->act.data = p->prepared;
     device_for(d, (uint32_t)num_ceil_div(p->act.n_rows, PREPARE_ROWS), prepare_task, p);
 }
 
-void device_linear(struct device *d, const struct device_mat *const *mats, float *const *ys,
-                   uint32_t n_mats, const float *x, uint32_t n_rows, void *scratch)
+void device_linear(struct device *d, const struct device_product *in)
 {
     bool done[3] = { false, false, false }; /* by enum kernel_act_kind */
-    for (uint32_t j = 0; j < n_mats; j++) {
-        enum kernel_act_kind kind = kernel_act_kind(mats[j]->mat.type);
+    for (uint32_t j = 0; j < in->n_mats; j++) {
+        const struct kernel_mat *m = &in->mats[j]->mat;
+        enum kernel_act_kind kind = kernel_act_kind(m->type);
         ASSERT((size_t)kind < COUNT_OF(done));
-        ASSERT(mats[j]->mat.n_in == mats[0]->mat.n_in);
+        ASSERT(m->n_in == in->mats[0]->mat.n_in);
         if (done[kind])
             continue;
         done[kind] = true;
-        struct product p = { .k = &d->kernels,
-                             .mats = mats,
-                             .ys = ys,
-                             .n_mats = n_mats,
-                             .kind = kind,
-                             .type = mats[j]->mat.type,
-                             .x = x,
-                             .act = { .n_rows = n_rows, .n_in = mats[j]->mat.n_in } };
-        prepare(d, &p, scratch);
+        struct product p = { .in = in, .k = &d->kernels, .kind = kind, .type = m->type };
+        p.act.n_rows = in->n_rows;
+        p.act.n_in = m->n_in;
+        prepare(d, &p);
         uint32_t n_tasks = cut(&p, os_team_threads(d->team));
         device_for(d, n_tasks, product_task, &p);
     }

@@ -28,8 +28,8 @@ int bind_u32(struct bind *b, const char *key, uint32_t min, uint32_t max, uint32
         return err_set_field(b->err, E_FORMAT, name, "key %s is missing; " CONVERT, name);
     if (x < min || x > max)
         return err_set_field(b->err, E_FORMAT, name,
-                             "key %s is %u, a number from %u to %u is wanted; " CONVERT, name, x, min,
-                             max);
+                             "key %s is %u, a number from %u to %u is wanted; " CONVERT, name, x,
+                             min, max);
     *out = x;
     return 0;
 }
@@ -41,7 +41,8 @@ int bind_f32(struct bind *b, const char *key, float *out)
     TRY(model_file_f32(b->file, key, &x, b->err));
     full_key(b, key, name);
     if (!isfinite(x))
-        return err_set_field(b->err, E_FORMAT, name, "key %s is not a finite number; " CONVERT, name);
+        return err_set_field(b->err, E_FORMAT, name, "key %s is not a finite number; " CONVERT,
+                             name);
     *out = x;
     return 0;
 }
@@ -102,7 +103,8 @@ int bind_tensor(struct bind *b, const struct model_tensor **out, const char *nam
         for (uint32_t i = 0; i < n_dims; i++)
             snprintf(want + strlen(want), sizeof want - strlen(want), "%s%llu", i > 0 ? " x " : "",
                      (unsigned long long)ne[i]);
-        return err_set_field(b->err, E_FORMAT, name, "tensor %s (%s) is missing; " CONVERT, name, want);
+        return err_set_field(b->err, E_FORMAT, name, "tensor %s (%s) is missing; " CONVERT, name,
+                             want);
     }
     for (uint32_t i = 0; i < MODEL_DIMS_MAX; i++)
         if (t->ne[i] != (i < n_dims ? ne[i] : 1))
@@ -110,7 +112,8 @@ int bind_tensor(struct bind *b, const struct model_tensor **out, const char *nam
     const struct kernel_type_info *info = kernel_type_info(t->type);
     if (info == NULL || info->dequantize == NULL)
         return err_set_field(b->err, E_UNSUPPORTED, name,
-                             "tensor %s: Naru does not compute with type %s; take a file of another "
+                             "tensor %s: Naru does not compute with type %s; take a file of "
+                             "another "
                              "quantisation, Q4_K_M for instance",
                              name, info != NULL ? info->name : "unknown");
     uint32_t at = (uint32_t)(t - model_file_tensor_at(b->file, 0));
@@ -204,7 +207,8 @@ int bind_norm(struct bind *b, struct block_norm *out, uint32_t l, const char *st
     bind_name(name, l, stem, ".weight");
     int rc = bind_vector(b, &out->w, name, n);
     if (rc == E_NOT_FOUND)
-        return err_set_field(b->err, E_FORMAT, name, "tensor %s (%u) is missing; " CONVERT, name, n);
+        return err_set_field(b->err, E_FORMAT, name, "tensor %s (%u) is missing; " CONVERT, name,
+                             n);
     TRY(rc);
     if (out->w == NULL)
         out->w = &NONE;
@@ -213,12 +217,28 @@ int bind_norm(struct bind *b, struct block_norm *out, uint32_t l, const char *st
     return 0;
 }
 
-/* Scales of activations belong to number formats that are not computed with; they change nothing. */
+/* Scales of activations belong to number formats that are not computed with; they change nothing.
+ */
 static bool is_harmless(const struct model_tensor *t)
 {
     static const char ENDING[] = ".input_scale";
     size_t n = sizeof ENDING - 1;
     return t->name.len > n && memcmp(t->name.data + t->name.len - n, ENDING, n) == 0;
+}
+
+void bind_skip_layers(struct bind *b, uint32_t l)
+{
+    uint32_t n = model_file_n_tensors(b->file);
+    for (uint32_t i = 0; i < n; i++) {
+        struct text_str name = model_file_tensor_at(b->file, i)->name;
+        uint32_t layer = 0;
+        if (name.len < 6 || memcmp(name.data, "blk.", 4) != 0)
+            continue;
+        for (size_t at = 4; at < name.len && name.data[at] >= '0' && name.data[at] <= '9'; at++)
+            layer = layer < MODEL_LAYERS_MAX ? 10 * layer + (uint32_t)(name.data[at] - '0') : layer;
+        if (layer >= l)
+            b->used[i] = 1;
+    }
 }
 
 int bind_finish(struct bind *b)
@@ -230,7 +250,8 @@ int bind_finish(struct bind *b)
             continue;
         int len = (int)num_min(t->name.len, BIND_NAME_MAX);
         return err_set_field(b->err, E_UNSUPPORTED, "tensor",
-                             "tensor %.*s has no place in a \"%s\" model as Naru computes it; the file "
+                             "tensor %.*s has no place in a \"%s\" model as Naru computes it; the "
+                             "file "
                              "is of a variant that is not supported",
                              len, t->name.data, b->m->family->arch);
     }

@@ -1,13 +1,14 @@
 /* model/bind.h - from a model file to the parts of a model, every key and tensor checked.
  *
- * Idea: families say what they need by name and shape; what is missing, misshapen or of a type nobody
- * computes with is refused here, in one line that names it. What a file has beyond that is refused too
- * (bind_finish): a weight that is silently left out gives wrong answers, not errors.
+ * Idea: families say what they need by name and shape; what is missing, misshapen or of a type
+ * nobody computes with is refused here, in one line that names it. What a file has beyond that is
+ * refused too (bind_finish): a weight that is silently left out gives wrong answers, not errors.
  *
  * With touch off (model_check) no byte of any weight is read, and vectors that would have to be
  * converted are only checked.
  *
- * Ownership: everything made lies in the model's arena. Threads: one. Cost: linear in the tensors. */
+ * Ownership: everything made lies in the model's arena. Threads: one. Cost: linear in the tensors.
+ */
 #ifndef MODEL_BIND_H
 #define MODEL_BIND_H
 
@@ -16,20 +17,21 @@
 struct bind {
     const struct model_file *file;
     struct model *m;
-    bool touch;              /* weights may be read */
-    uint8_t *used;           /* (n_tensors) 1: some part has it */
+    bool touch;    /* weights may be read */
+    uint8_t *used; /* (n_tensors) 1: some part has it */
     struct err *err;
 };
 
 /* --- keys; "." in front stands for the architecture --- */
 
-/* A whole number in [min, max]; absent: *out stays, and must lie there itself. E_FORMAT names the key. */
+/* A whole number in [min, max]; absent: *out stays, and must lie there itself. E_FORMAT names the
+ * key. */
 NODISCARD int bind_u32(struct bind *b, const char *key, uint32_t min, uint32_t max, uint32_t *out);
 /* A finite number; absent: *out stays. */
 NODISCARD int bind_f32(struct bind *b, const char *key, float *out);
 /* The shape every family has, and the token embedding, output norm and head that follow from it.
- * n_kv_heads defaults to n_heads, k_dim and v_dim to n_embd / n_heads, attn_scale to 1 / sqrt(k_dim).
- * Refuses experts. */
+ * n_kv_heads defaults to n_heads, k_dim and v_dim to n_embd / n_heads, attn_scale to 1 /
+ * sqrt(k_dim). Refuses experts. */
 NODISCARD int bind_shape(struct bind *b);
 /* The same for families that have experts. */
 NODISCARD int bind_shape_moe(struct bind *b);
@@ -56,8 +58,8 @@ NODISCARD int bind_norm(struct bind *b, struct block_norm *out, uint32_t l, cons
  * touching err if there is no such tensor. *out stays NULL if weights may not be touched and would
  * have to be. */
 NODISCARD int bind_vector(struct bind *b, const float **out, const char *name, uint32_t n);
-/* The tensor with its shape checked (n_dims dimensions of ne, fastest first; trailing ones may be left
- * out), counted as used. E_FORMAT, E_UNSUPPORTED. */
+/* The tensor with its shape checked (n_dims dimensions of ne, fastest first; trailing ones may be
+ * left out), counted as used. E_FORMAT, E_UNSUPPORTED. */
 NODISCARD int bind_tensor(struct bind *b, const struct model_tensor **out, const char *name,
                           const uint64_t *ne, uint32_t n_dims);
 /* Writes "blk.l.STEM" and the ending into name. */
@@ -68,8 +70,8 @@ void bind_name(char name[BIND_NAME_MAX], uint32_t l, const char *stem, const cha
 
 /* The four norms there may be around a layer's blocks: attn_norm and ffn_norm always. */
 NODISCARD int bind_norms(struct bind *b, uint32_t l, bool post);
-/* Attention with q, k, v apart or fused (attn_qkv), of the model's shape; q and k norms if `qk_norm`.
- * Declares the state streams. */
+/* Attention with q, k, v apart or fused (attn_qkv), of the model's shape; q and k norms if
+ * `qk_norm`. Declares the state streams. */
 NODISCARD int bind_attn(struct bind *b, uint32_t l, bool qk_norm);
 /* Gated feed-forward; gate absent: up holds the rows of gate and up. */
 NODISCARD int bind_ffn(struct bind *b, uint32_t l, bool gelu);
@@ -78,6 +80,8 @@ NODISCARD int bind_ffn(struct bind *b, uint32_t l, bool gelu);
 void bind_width(struct bind *b, enum model_buf buf, size_t n);
 /* A stream of the state; returns its index. */
 uint32_t bind_stream(struct bind *b, const struct model_stream *s);
+/* Counts the tensors of layers from l on as taken: blocks that predict further tokens. */
+void bind_skip_layers(struct bind *b, uint32_t l);
 /* After all parts: refuses tensors nobody took. */
 NODISCARD int bind_finish(struct bind *b);
 

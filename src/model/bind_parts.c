@@ -39,8 +39,8 @@ static int read_heads(struct bind *b, struct model_shape *s)
     TRY(bind_u32(b, ".attention.head_count_kv", 1, s->n_heads, &s->n_kv_heads));
     if (s->n_heads % s->n_kv_heads != 0)
         return err_set_field(b->err, E_FORMAT, "attention.head_count_kv",
-                             "attention.head_count_kv: %u does not divide the %u heads", s->n_kv_heads,
-                             s->n_heads);
+                             "attention.head_count_kv: %u does not divide the %u heads",
+                             s->n_kv_heads, s->n_heads);
     s->k_dim = s->v_dim = s->n_embd / s->n_heads;
     TRY(bind_u32(b, ".attention.key_length", 1, MODEL_WIDTH_MAX, &s->k_dim));
     TRY(bind_u32(b, ".attention.value_length", 1, MODEL_WIDTH_MAX, &s->v_dim));
@@ -60,12 +60,14 @@ static int bind_ends(struct bind *b, struct model_shape *s)
         s->n_vocab = (uint32_t)t->ne[1];
     else if (t != NULL)
         return err_set_field(b->err, E_LIMIT, "token_embd.weight",
-                             "tensor token_embd.weight has %llu rows, from 1 to %u are computed with",
+                             "tensor token_embd.weight has %llu rows, from 1 to %u are computed "
+                             "with",
                              (unsigned long long)t->ne[1], MODEL_VOCAB_MAX);
     TRY(bind_linear(b, &m->embd, BIND_GLOBAL, "token_embd", s->n_vocab, s->n_embd));
     if (m->embd.mat.bias != NULL || m->embd.scale != 1)
-        return err_set_field(b->err, E_UNSUPPORTED, "token_embd", "a bias or scale of token_embd is "
-                                                                  "not computed with");
+        return err_set_field(b->err, E_UNSUPPORTED, "token_embd",
+                             "a bias or scale of token_embd is "
+                             "not computed with");
     TRY(bind_norm(b, &m->output_norm, BIND_GLOBAL, "output_norm", s->n_embd));
     m->head = m->embd;
     if (!bind_has(b, BIND_GLOBAL, "output"))
@@ -87,7 +89,8 @@ int bind_shape_moe(struct bind *b)
     TRY(bind_f32(b, ".attention.layer_norm_rms_epsilon", &s->eps));
     if (!(s->eps > 0 && s->eps < 1))
         return err_set_field(b->err, E_FORMAT, "attention.layer_norm_rms_epsilon",
-                             "key %s.attention.layer_norm_rms_epsilon is missing or not between 0 and "
+                             "key %s.attention.layer_norm_rms_epsilon is missing or not between 0 "
+                             "and "
                              "1; convert the model again from its source",
                              model_file_arch(b->file));
     s->embd_scale = 1;
@@ -134,7 +137,8 @@ static int make_rope(struct bind *b, uint32_t i, struct rope_params *p, const ch
     bind_width(b, i == 0 ? BUF_CS0 : BUF_CS1, p->n_dims);
     if (rope_init(&m->ropes[i], p, inv) < 0)
         return err_set_field(b->err, E_FORMAT, "rope",
-                             "the rope keys or factors make no sense (%u dimensions, base %g, factor "
+                             "the rope keys or factors make no sense (%u dimensions, base %g, "
+                             "factor "
                              "%g, original context %u); convert the model again from its source",
                              p->n_dims, p->base, p->factor, p->n_ctx_orig);
     return 0;
@@ -169,7 +173,8 @@ static int read_scaling(struct bind *b, struct rope_params *p, bool *longrope)
             return 0;
         }
     return err_set_field(b->err, E_UNSUPPORTED, "rope.scaling.type",
-                         "rope.scaling.type \"%.*s\" is not computed; none, linear, dynamic, yarn and "
+                         "rope.scaling.type \"%.*s\" is not computed; none, linear, dynamic, yarn "
+                         "and "
                          "longrope are",
                          (int)num_min(type.len, 40), type.data);
 }
@@ -275,11 +280,9 @@ int bind_attn(struct bind *b, uint32_t l, bool qk_norm)
         TRY(bind_norm(b, &a->q_norm, l, "attn_q_norm", s->k_dim));
         TRY(bind_norm(b, &a->k_norm, l, "attn_k_norm", s->k_dim));
     }
-    struct model_stream rows = { .kind = MODEL_ROWS,
-                                 .layer = l,
-                                 .n_heads = s->n_kv_heads,
-                                 .stride = 1,
-                                 .type = b->m->kv_type };
+    struct model_stream rows = {
+        .kind = MODEL_ROWS, .layer = l, .n_heads = s->n_kv_heads, .stride = 1, .type = b->m->kv_type
+    };
     rows.name = "k";
     rows.row_values = s->k_dim;
     a->k_stream = bind_stream(b, &rows);

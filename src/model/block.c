@@ -1,4 +1,5 @@
-/* Embedding, norms, linear layers, feed-forward and head. Attention is in block_attn.c, block_mla.c. */
+/* Embedding, norms, linear layers, feed-forward and head. Attention is in block_attn.c,
+ * block_mla.c. */
 #include "model/block.h"
 
 #include "base/num.h"
@@ -27,7 +28,8 @@ void block_linear_rows(struct model_work *w, const struct block_linear *const *m
         y[j] = w->buf[ys[j]];
         ASSERT(m[j]->mat.n_out <= w->m->width[ys[j]]);
     }
-    device_linear(w->m->dev, m, y, n_mats, w->buf[x], w->n_rows, w->act);
+    const struct device_product p = { m, y, n_mats, w->buf[x], w->n_rows, w->act };
+    device_linear(w->m->dev, &p);
     for (uint32_t j = 0; j < n_mats; j++)
         if (mats[j]->scale != 1)
             scale_rows(w, mats[j], ys[j]);
@@ -35,7 +37,8 @@ void block_linear_rows(struct model_work *w, const struct block_linear *const *m
 
 /* --- rows --- */
 
-static void norm_row(const struct model_work *w, const struct block_norm *n, const float *x, float *y)
+static void norm_row(const struct model_work *w, const struct block_norm *n, const float *x,
+                     float *y)
 {
     w->k->rmsnorm(x, n->w, n->plus, w->m->shape.eps, y, n->n);
 }
@@ -179,7 +182,8 @@ void block_head(struct model_work *w)
     const struct device_mat *head = &m->head.mat;
     uint32_t n_want = w->batch->n_want;
     device_for(m->dev, n_want, last_norm_task, w);
-    device_linear(m->dev, &head, &w->logits, 1, w->buf[BUF_H], n_want, w->act);
+    const struct device_product p = { &head, &w->logits, 1, w->buf[BUF_H], n_want, w->act };
+    device_linear(m->dev, &p);
     if (m->head.scale != 1 || m->shape.final_softcap != 0)
         device_for(m->dev, n_want * column_tasks(m->shape.n_vocab), softcap_task, w);
 }

@@ -1,15 +1,16 @@
 /* model/block.h - the parts of a decoder layer, computed for all rows of a batch.
  *
- * Idea: every block reads h and writes y; block_residual adds y to the stream x and makes the next h.
- * So a layer of most families is four calls:
+ * Idea: every block reads h and writes y; block_residual adds y to the stream x and makes the next
+ * h. So a layer of most families is four calls:
  *
  *     block_attn(w, &layer->attn)                        h -> y
  *     block_residual(w, post_attn_norm, ffn_norm)        x += y;  h = norm(x)
  *     block_ffn(w, &layer->ffn)                          h -> y
  *     block_residual(w, post_ffn_norm, next)             x += y;  h = norm(x) for the next layer
  *
- * A row never sees another row's numbers except through the state its own span names, and every loop
- * over columns is cut at fixed places: results do not depend on batch, threads or cuts of the prompt.
+ * A row never sees another row's numbers except through the state its own span names, and every
+ * loop over columns is cut at fixed places: results do not depend on batch, threads or cuts of the
+ * prompt.
  *
  * Ownership: blocks write into the workspace and into the state rows of the batch's own tokens.
  * Threads: one caller; work is spread over the device's team. Cost: nothing is allocated. */
@@ -29,8 +30,8 @@ static inline void block_linear_one(struct model_work *w, const struct block_lin
 
 /* x = embedding of the batch's ids, times embd_scale; cos and sin of the rows; h = norm(x). */
 void block_embed(struct model_work *w, const struct block_norm *norm);
-/* x += post(y), h = next(x). A norm that is absent (NULL, or w == NULL) is the identity for post, and
- * leaves h alone for next. */
+/* x += post(y), h = next(x). A norm that is absent (NULL, or w == NULL) is the identity for post,
+ * and leaves h alone for next. */
 void block_residual(struct model_work *w, const struct block_norm *post,
                     const struct block_norm *next);
 /* Norm of each row of a buffer, in place. */

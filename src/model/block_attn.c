@@ -1,7 +1,7 @@
-/* Attention with grouped queries over a paged cache: project, norm and rotate, store the new rows, then
- * every (row, KV head) by itself. All rows of the batch are stored before any is read, and what is read
- * is always the stored form, also for a token's own key: so a prompt gives the same numbers whether it
- * comes in one piece or in many. */
+/* Attention with grouped queries over a paged cache: project, norm and rotate, store the new rows,
+ * then every (row, KV head) by itself. All rows of the batch are stored before any is read, and
+ * what is read is always the stored form, also for a token's own key: so a prompt gives the same
+ * numbers whether it comes in one piece or in many. */
 #include "model/block.h"
 
 #include "base/num.h"
@@ -79,8 +79,10 @@ static void store_task(void *ctx, uint32_t r, uint32_t thread)
     turn_heads(t, r, q, a->n_heads, &a->q_norm);
     turn_heads(t, r, k, a->n_kv_heads, &a->k_norm);
     for (uint32_t g = 0; g < a->n_kv_heads; g++) {
-        w->k->kv_store(type, k + (size_t)g * a->k_dim, block_kv_row(w, r, a->k_stream, g), a->k_dim);
-        w->k->kv_store(type, v + (size_t)g * a->v_dim, block_kv_row(w, r, a->v_stream, g), a->v_dim);
+        w->k->kv_store(type, k + (size_t)g * a->k_dim, block_kv_row(w, r, a->k_stream, g),
+                       a->k_dim);
+        w->k->kv_store(type, v + (size_t)g * a->v_dim, block_kv_row(w, r, a->v_stream, g),
+                       a->v_dim);
     }
 }
 

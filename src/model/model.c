@@ -1,4 +1,5 @@
-/* Families by name, making a model from a file, the workspace, and the forward pass that all share. */
+/* Families by name, making a model from a file, the workspace, and the forward pass that all share.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -8,11 +9,14 @@
 #include "model/block.h"
 
 #define BLOCK_LEN_DEFAULT 16
-#define ARENA_MAX ((size_t)4 << 30) /* vectors that had to be converted, transposed parts of MLA */
+#define ARENA_MAX                                                                                  \
+    ((size_t)4 << 30) /* vectors that had to be converted, transposed parts of MLA                 \
+                       */
 #define BUF_ALIGN 64
 
 static const struct model_family *const FAMILIES[] = {
-    &model_llama, &model_qwen2, &model_qwen3,
+    &model_llama,  &model_qwen2, &model_qwen3,  &model_gemma,     &model_gemma2,
+    &model_gemma3, &model_phi3,  &model_bitnet, &model_deepseek2,
 };
 
 static const struct model_family *find_family(const char *arch)
@@ -169,8 +173,10 @@ static int lay_out(const struct model *m, struct model_work *w, struct offsets *
     TRY(reserve(&at, (size_t)w->n_want_max * m->shape.n_vocab, sizeof(float), &o->logits));
     size_t rows = num_max(n, w->n_want_max);
     TRY(reserve(&at, device_act_bytes(m->dev, (uint32_t)rows, widest_input(m)), 1, &o->act));
-    size_t gather = m->gather_width == 0 ? 0 : device_act_bytes(m->dev, (uint32_t)n, m->gather_width);
-    TRY(num_mul(&gather, gather, 2)); /* rows taken out of a buffer, and what act_prepare makes of them */
+    size_t gather =
+        m->gather_width == 0 ? 0 : device_act_bytes(m->dev, (uint32_t)n, m->gather_width);
+    TRY(num_mul(&gather, gather,
+                2)); /* rows taken out of a buffer, and what act_prepare makes of them */
     TRY(num_add(&w->thread_bytes, num_max(gather, m->attn_scratch), BUF_ALIGN));
     TRY(num_align(&w->thread_bytes, w->thread_bytes, BUF_ALIGN));
     TRY(reserve(&at, device_threads(m->dev), w->thread_bytes, &o->threads));

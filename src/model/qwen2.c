@@ -1,6 +1,6 @@
 /* Qwen2 and 2.5: the common decoder with biases on Q, K and V, and halves as rotary pairs in both
- * containers (architectures 1.1). Small ones tie the head to the embedding. Long-context files have YaRN
- * keys, and a window in the upper layers where the source switched it on. */
+ * containers (architectures 1.1). Small ones tie the head to the embedding. Long-context files have
+ * YaRN keys, and a window in the upper layers where the source switched it on. */
 #include "model/bind.h"
 #include "model/block.h"
 
@@ -14,7 +14,8 @@ static int need_biases(struct bind *b, uint32_t l)
         bind_name(name, l, STEMS[i], ".bias");
         if (model_file_tensor(b->file, name) == NULL)
             return err_set_field(b->err, E_FORMAT, name,
-                                 "tensor %s is missing: Qwen2 has biases on Q, K and V; convert the "
+                                 "tensor %s is missing: Qwen2 has biases on Q, K and V; convert "
+                                 "the "
                                  "model again from its source",
                                  name);
     }

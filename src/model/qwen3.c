@@ -1,5 +1,5 @@
-/* Qwen3, dense: the common decoder with a norm on each head of Q and K before RoPE, no biases, and a head
- * size that need not be embedding / heads (architectures 1.1). Halves form rotary pairs. */
+/* Qwen3, dense: the common decoder with a norm on each head of Q and K before RoPE, no biases, and
+ * a head size that need not be embedding / heads (architectures 1.1). Halves form rotary pairs. */
 #include "model/bind.h"
 #include "model/block.h"
 

@@ -7,7 +7,8 @@
 
 static double clamp01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
 
-/* The base that stretches wave lengths so that the longest grows by `stretch` (NTK-aware scaling). */
+/* The base that stretches wave lengths so that the longest grows by `stretch` (NTK-aware scaling).
+ */
 static double ntk_base(const struct rope_params *p, double stretch)
 {
     double d = p->n_dims;
@@ -23,7 +24,8 @@ static double effective_base(const struct rope_params *p)
     return p->base;
 }
 
-/* Llama 3.1: waves longer than orig / low are slowed by the factor, those shorter than orig / high kept. */
+/* Llama 3.1: waves longer than orig / low are slowed by the factor, those shorter than orig / high
+ * kept. */
 static double llama3_inv(const struct rope_params *p, double inv)
 {
     double wave = TWO_PI / inv;
@@ -57,21 +59,22 @@ static double pair_inv(const struct rope_params *p, double base, uint32_t i)
     return p->factors != NULL ? inv / (double)p->factors[i] : inv;
 }
 
-static bool is_sane(const struct rope_params *p)
+static bool is_stretch_sane(const struct rope_params *p)
 {
-    bool plain = p->n_dims >= 2 && p->n_dims % 2 == 0 && p->base > 1 && isfinite(p->base) &&
-                 isfinite(p->magnitude);
-    if (!plain || p->kind == ROPE_PLAIN)
-        return plain;
     if (!(p->factor > 0) || !isfinite(p->factor))
         return false;
-    if (p->kind == ROPE_LINEAR || p->kind == ROPE_NTK)
-        return true;
-    if (p->kind == ROPE_LLAMA3 && !(p->high_freq > p->low_freq))
-        return false;
-    if (p->kind == ROPE_YARN && (!(p->beta_fast > 0) || !(p->beta_slow > 0)))
-        return false;
-    return p->n_ctx_orig > 0;
+    switch (p->kind) {
+    case ROPE_LLAMA3: return p->n_ctx_orig > 0 && p->high_freq > p->low_freq;
+    case ROPE_YARN: return p->n_ctx_orig > 0 && p->beta_fast > 0 && p->beta_slow > 0;
+    case ROPE_DYNAMIC: return p->n_ctx_orig > 0;
+    default: return true;
+    }
+}
+
+static bool is_sane(const struct rope_params *p)
+{
+    return p->n_dims >= 2 && p->n_dims % 2 == 0 && p->base > 1 && isfinite(p->base) &&
+           isfinite(p->magnitude) && (p->kind == ROPE_PLAIN || is_stretch_sane(p));
 }
 
 int rope_init(struct rope *r, const struct rope_params *p, double *inv)
@@ -84,10 +87,9 @@ int rope_init(struct rope *r, const struct rope_params *p, double *inv)
         if (!isfinite(inv[i]))
             return E_RANGE;
     }
-    *r = (struct rope){ .n_dims = p->n_dims,
-                        .adjacent = p->adjacent,
-                        .magnitude = p->magnitude,
-                        .inv = inv };
+    *r = (struct rope){
+        .n_dims = p->n_dims, .adjacent = p->adjacent, .magnitude = p->magnitude, .inv = inv
+    };
     return 0;
 }
 

@@ -30,8 +30,8 @@ enum rope_kind {
 
 struct rope_params {
     enum rope_kind kind;
-    uint32_t n_dims;             /* channels that rotate; even */
-    bool adjacent;               /* pairs (2i, 2i + 1); else (i, i + n_dims / 2) */
+    uint32_t n_dims; /* channels that rotate; even */
+    bool adjacent;   /* pairs (2i, 2i + 1); else (i, i + n_dims / 2) */
     double base;
     double factor;
     uint32_t n_ctx_orig;         /* context before stretching: dynamic, llama3, yarn */
@@ -39,18 +39,18 @@ struct rope_params {
     double low_freq, high_freq;  /* llama3 */
     double beta_fast, beta_slow; /* yarn */
     double magnitude;            /* factor on cos and sin; 1: none */
-    const float *factors;        /* (n_dims / 2) the angle of each pair is divided by these; or NULL */
+    const float *factors; /* (n_dims / 2) the angle of each pair is divided by these; or NULL */
 };
 
 struct rope {
-    uint32_t n_dims;   /* 0: this model has no such rotation */
+    uint32_t n_dims; /* 0: this model has no such rotation */
     bool adjacent;
     double magnitude;
     const double *inv; /* (n_dims / 2) */
 };
 
-/* Computes inv, which has room for n_dims / 2. E_RANGE if a number makes no sense (a base not above 1,
- * a factor not above 0 ...). */
+/* Computes inv, which has room for n_dims / 2. E_RANGE if a number makes no sense (a base not above
+ * 1, a factor not above 0 ...). */
 NODISCARD int rope_init(struct rope *r, const struct rope_params *p, double *inv);
 /* cs (n_dims / 2, 2): cos and sin at position pos, times the magnitude. */
 void rope_row(const struct rope *r, uint32_t pos, float *cs);

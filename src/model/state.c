@@ -1,5 +1,5 @@
-/* Where the streams of a layout lie. Streams of rows follow one another in the block, all others in the
- * slot, each on a cache line of its own. */
+/* Where the streams of a layout lie. Streams of rows follow one another in the block, all others in
+ * the slot, each on a cache line of its own. */
 #include "model/state.h"
 
 #include "base/num.h"
@@ -29,7 +29,8 @@ static int weigh(struct model_stream *s, uint32_t block_len)
 int model_layout_finish(struct model_layout *l, struct err *err)
 {
     size_t block = 0, slot = 0;
-    if (l->block_len == 0 || l->block_len > BLOCK_LEN_MAX || (l->block_len & (l->block_len - 1)) != 0)
+    if (l->block_len == 0 || l->block_len > BLOCK_LEN_MAX ||
+        (l->block_len & (l->block_len - 1)) != 0)
         return err_set_field(err, E_RANGE, "block_len",
                              "block_len: %u given, a power of two up to %u is wanted", l->block_len,
                              BLOCK_LEN_MAX);
@@ -40,7 +41,8 @@ int model_layout_finish(struct model_layout *l, struct err *err)
         if (weigh(s, l->block_len) < 0 || num_add(at, *at, s->bytes) < 0 ||
             num_align(at, *at, STREAM_ALIGN) < 0)
             return err_set_field(err, E_RANGE, "state",
-                                 "the state of layer %u (%s: %u x %u values of type %u, a row every "
+                                 "the state of layer %u (%s: %u x %u values of type %u, a row "
+                                 "every "
                                  "%u tokens) has no size in blocks of %u tokens",
                                  s->layer, s->name, s->n_heads, s->row_values, s->type, s->stride,
                                  l->block_len);

@@ -1,5 +1,6 @@
-/* Goal: the trained models of the shared folder give the logits, the greedy text and the mean nll that an
- * independent float32 implementation gives, at every level of this machine, from prompts in one piece. */
+/* Goal: the trained models of the shared folder give the logits, the greedy text and the mean nll
+ * that an independent float32 implementation gives, at every level of this machine, from prompts in
+ * one piece. */
 #include <math.h>
 #include <stdio.h>
 
@@ -38,7 +39,8 @@ static uint32_t read_ids(const json_value *list, int32_t *out)
 static void check_prompt(struct run *t, const json_value *r, double tolerance)
 {
     int32_t ids[2 * IDS_MAX], greedy[IDS_MAX];
-    uint32_t n = read_ids(json_get(r, "ids"), ids), n_greedy = read_ids(json_get(r, "greedy"), greedy);
+    uint32_t n = read_ids(json_get(r, "ids"), ids),
+             n_greedy = read_ids(json_get(r, "greedy"), greedy);
     float *logits = run_all(t, ids, n, n);
     const float *last = logits + (size_t)(n - 1) * t->n_vocab;
     json_value *head = json_get(r, "logits_head"), *top = json_get(r, "top5");
@@ -60,13 +62,17 @@ static void check_prompt(struct run *t, const json_value *r, double tolerance)
     }
 }
 
-static void check_model(const char *name, const char *file, uint32_t kv_type, double tolerance)
+/* from: the reference values; NULL: those of the shared folder. */
+static void check_model(const char *name, const char *file, uint32_t kv_type, double tolerance,
+                        const char *from)
 {
     const char *dir = test_shared_dir();
     if (dir == NULL)
         skip();
     char path[1024];
     snprintf(path, sizeof path, "%s/models/expected.json", dir);
+    if (from != NULL)
+        snprintf(path, sizeof path, "%s", from);
     json_value *all = read_json(path), *runs = json_get(json_get(all, name), "runs");
     assert_true(json_len(runs) > 0);
     snprintf(path, sizeof path, "%s/models/%s", dir, file);
@@ -84,35 +90,57 @@ static void check_model(const char *name, const char *file, uint32_t kv_type, do
 static void stories260k(void **state)
 {
     (void)state;
-    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F32, 1e-3);
+    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F32, 1e-3, NULL);
 }
 
+/* What a cache of halves costs: K and V are rounded to 11 bits. */
 static void stories260k_f16_cache(void **state)
 {
     (void)state;
-    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F16, 2e-2);
+    check_model("stories260k", "stories260k-f32.gguf", KERNEL_F16, 2e-2, NULL);
 }
 
 static void llama2xs(void **state)
 {
     (void)state;
-    check_model("llama2xs-stories", "llama2xs-stories-f32.gguf", KERNEL_F32, 1e-3);
+    check_model("llama2xs-stories", "llama2xs-stories-f32.gguf", KERNEL_F32, 1e-3, NULL);
 }
 
 static void babyllama(void **state)
 {
     (void)state;
-    check_model("babyllama-char105", "babyllama-char105-f32.gguf", KERNEL_F32, 1e-3);
+    check_model("babyllama-char105", "babyllama-char105-f32.gguf", KERNEL_F32, 1e-3, NULL);
+}
+
+static void bit_stories(void **state)
+{
+    (void)state;
+    check_model("bit-stories-3m", "bit-stories-3m-f16.gguf", KERNEL_F32, 1e-3, NULL);
+}
+
+/* naru5m.json: tools/train/expect.py's Net on random ids. */
+static void naru_gqa(void **state)
+{
+    (void)state;
+    check_model("naru-gqa-5m", "naru-gqa-5m-f16.gguf", KERNEL_F32, 1e-3,
+                "tests/unit/model/naru5m.json");
+}
+
+static void naru_mla(void **state)
+{
+    (void)state;
+    check_model("naru-mla-5m", "naru-mla-5m-f16.gguf", KERNEL_F32, 1e-3,
+                "tests/unit/model/naru5m.json");
 }
 
 int expected_test(void);
 int expected_test(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories260k),
-        cmocka_unit_test(stories260k_f16_cache),
-        cmocka_unit_test(llama2xs),
-        cmocka_unit_test(babyllama),
+        cmocka_unit_test(stories260k), cmocka_unit_test(stories260k_f16_cache),
+        cmocka_unit_test(llama2xs),    cmocka_unit_test(babyllama),
+        cmocka_unit_test(bit_stories), cmocka_unit_test(naru_gqa),
+        cmocka_unit_test(naru_mla),
     };
     return cmocka_run_group_tests_name("model/expected", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* tests/unit/model/run.h - a model with memory for one sequence, run in pieces: what the tests of families
- * share. Every step that may not fail is asserted. */
+/* tests/unit/model/run.h - a model with memory for one sequence, run in pieces: what the tests of
+ * families share. Every step that may not fail is asserted. */
 #ifndef TESTS_UNIT_MODEL_RUN_H
 #define TESTS_UNIT_MODEL_RUN_H
 
