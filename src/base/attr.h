@@ -11,6 +11,13 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Keeps the vector v in a register here and its sums in the written order: without it gcc regroups
+ * long chains of integer additions into trees and spills what does not fit. */
+#if defined(__x86_64__)
+#define PIN_VECTOR(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define PIN_VECTOR(v) __asm__("" : "+w"(v))
+#endif
 #define CACHE_LINE 64
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -48,6 +48,8 @@ static ALWAYS_INLINE void add_plane(struct shape s, uint32_t n_x, const uint8_t 
                 __m256i m1 = _mm256_maddubs_epi16(w1, b);
                 h[0][r] = k == g ? m0 : _mm256_add_epi16(h[0][r], m0);
                 h[1][r] = k == g ? m1 : _mm256_add_epi16(h[1][r], m1);
+                PIN_VECTOR(h[0][r]);
+                PIN_VECTOR(h[1][r]);
             }
         }
         __m256i w = _mm256_set1_epi16((short)weight);
@@ -97,15 +99,18 @@ static ALWAYS_INLINE void tile(struct shape s, uint32_t n_x, const struct job *j
             _mm256_maskstore_ps(j->y[r] + 8 * i, j->valid[i], acc[i][r]);
 }
 
-#define TILES(name, ...)                                                                         \
+/* Three activation rows fill the sixteen registers; two planes need sums of both, so they take two. */
+#define TILES_2(name, ...)                                                                       \
     static void name##_1(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 1, j); }     \
-    static void name##_2(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 2, j); }     \
+    static void name##_2(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 2, j); }
+#define TILES(name, ...)                                                                         \
+    TILES_2(name, __VA_ARGS__)                                                                   \
     static void name##_3(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 3, j); }
 TILES(u4_offset, 8, 8, 1, 3)   /* 15 * 254 * 8 = 30480 */
 TILES(u4_min, 8, 8, 1, -1)
 TILES(u5_offset, 8, 4, 1, 4)   /* 31 * 254 * 4 = 31496 */
 TILES(u5_min, 8, 4, 1, -1)
-TILES(u8_planes, 8, 8, 2, 7)
+TILES_2(u8_planes, 8, 8, 2, 7)
 TILES(u6_16, 4, 2, 1, 5)       /* 63 * 254 * 2 = 32004 */
 TILES(u3_16, 4, 4, 1, 2)
 TILES(u2_16, 4, 4, 1, -1)
@@ -113,12 +118,13 @@ TILES(fp4_16, 4, 4, 1, 4)      /* 28 * 254 * 4 = 28448 */
 
 typedef void (*tile_fn)(const struct job *);
 #define ROW(name) { name##_1, name##_2, name##_3 }
+#define ROW_2(name) { name##_1, name##_2 }
 static const tile_fn tiles[KERNEL_TYPE_COUNT][X_TILE] = {
     [KERNEL_Q4_0] = ROW(u4_offset),   [KERNEL_Q4_1] = ROW(u4_min),
     [KERNEL_Q4_K] = ROW(u4_min),      [KERNEL_Q5_0] = ROW(u5_offset),
     [KERNEL_MXFP4] = ROW(u5_offset),  [KERNEL_Q5_1] = ROW(u5_min),
-    [KERNEL_Q5_K] = ROW(u5_min),      [KERNEL_Q8_0] = ROW(u8_planes),
-    [KERNEL_IQ4_NL] = ROW(u8_planes), [KERNEL_IQ4_XS] = ROW(u8_planes),
+    [KERNEL_Q5_K] = ROW(u5_min),      [KERNEL_Q8_0] = ROW_2(u8_planes),
+    [KERNEL_IQ4_NL] = ROW_2(u8_planes), [KERNEL_IQ4_XS] = ROW_2(u8_planes),
     [KERNEL_Q6_K] = ROW(u6_16),       [KERNEL_Q3_K] = ROW(u3_16),
     [KERNEL_Q2_K] = ROW(u2_16),       [KERNEL_NVFP4] = ROW(fp4_16),
 };
@@ -133,8 +139,9 @@ static void panel_times_rows(const struct kernel_mat *w, const struct kernel_act
                              struct job *j, float *y, size_t ldy)
 {
     uint32_t sub = kernel_format(w->type)->sub;
-    for (uint32_t r = 0; r < x->n_rows; r += X_TILE) {
-        uint32_t n_x = x->n_rows - r < X_TILE ? x->n_rows - r : X_TILE;
+    uint32_t width = tiles[w->type][X_TILE - 1] != NULL ? X_TILE : X_TILE - 1;
+    for (uint32_t r = 0; r < x->n_rows; r += width) {
+        uint32_t n_x = x->n_rows - r < width ? x->n_rows - r : width;
         for (uint32_t k = 0; k < n_x; k++) {
             struct kernel_act_row row = kernel_act_row(x, r + k, sub);
             uint32_t skip = at / sub;

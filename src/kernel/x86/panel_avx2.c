@@ -67,6 +67,11 @@ static ALWAYS_INLINE __m256 halves(const uint8_t *const row[8], size_t at)
         (short)load_le16(row[6] + at), (short)load_le16(row[7] + at)));
 }
 
+static ALWAYS_INLINE void floats_at(const uint8_t *const row[8], size_t at, float d[8])
+{
+    _mm256_storeu_ps(d, halves(row, at));
+}
+
 static ALWAYS_INLINE void put_scale(struct cursor *c, __m256 scale)
 {
     _mm256_store_ps(c->scale, scale);
@@ -98,12 +103,6 @@ static void put_transposed(const __m256 m[8], float *out)
         _mm256_store_ps(out + i * PANEL_ROWS, _mm256_permute2f128_ps(u[i], u[i + 4], 0x20));
         _mm256_store_ps(out + (i + 4) * PANEL_ROWS, _mm256_permute2f128_ps(u[i], u[i + 4], 0x31));
     }
-}
-
-static ALWAYS_INLINE __m256 bytes_to_floats(const uint8_t *p)
-{
-    __m128i b = _mm_loadl_epi64((const __m128i *)(const void *)p);
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(b));
 }
 
 static ALWAYS_INLINE void advance(const uint8_t *row[8], size_t bytes)
@@ -263,13 +262,15 @@ static void panel_iq4_xs(const uint8_t *const row_in[8], uint32_t n, uint32_t ha
     const __m256i fours = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
     FOR_BLOCKS(row, row_in, n, 136) {
         __m256 m[8];
+        float d[8];
+        floats_at(row, 0, d);
         for (int r = 0; r < 8; r++) {
             __m256i h = _mm256_srlv_epi32(_mm256_set1_epi32(load_le16(row[r] + 2)), twos);
             __m256i l = _mm256_srlv_epi32(_mm256_set1_epi32((int)load_le32(row[r] + 4)), fours);
             h = _mm256_slli_epi32(_mm256_and_si256(h, _mm256_set1_epi32(3)), 4);
             l = _mm256_or_si256(_mm256_and_si256(l, _mm256_set1_epi32(15)), h);
             __m256 s = _mm256_cvtepi32_ps(_mm256_sub_epi32(l, _mm256_set1_epi32(32)));
-            m[r] = _mm256_mul_ps(_mm256_set1_ps(kernel_f16_to_f32(load_le16(row[r]))), s);
+            m[r] = _mm256_mul_ps(_mm256_set1_ps(d[r]), s);
         }
         put_transposed(m, c.scale);
         c.scale += 8 * PANEL_ROWS;
@@ -278,30 +279,40 @@ static void panel_iq4_xs(const uint8_t *const row_in[8], uint32_t n, uint32_t ha
     }
 }
 
-/* Scales and minima of one row of Q4_K or Q5_K: the twelve bytes as words, four scales at a time.
- * */
-static ALWAYS_INLINE void lines_k4(const uint8_t *block, __m256 *scale, __m256 *min)
+/* The six-bit scales of a row of Q4_K or Q5_K as two runs of eight bytes: four at a time in words. */
+static ALWAYS_INLINE void bytes_k4(const uint8_t *packed, uint64_t *scale, uint64_t *min)
 {
-    uint32_t w0 = load_le32(block + 4);
-    uint32_t w1 = load_le32(block + 8);
-    uint32_t w2 = load_le32(block + 12);
-    uint8_t s[16];
-    store_le32(s, w0 & 0x3f3f3f3f);
-    store_le32(s + 4, (w2 & 0x0f0f0f0f) | (w0 >> 2 & 0x30303030));
-    store_le32(s + 8, w1 & 0x3f3f3f3f);
-    store_le32(s + 12, (w2 >> 4 & 0x0f0f0f0f) | (w1 >> 2 & 0x30303030));
-    __m256 d = _mm256_set1_ps(kernel_f16_to_f32(load_le16(block)));
-    __m256 dmin = _mm256_set1_ps(kernel_f16_to_f32(load_le16(block + 2)));
-    *scale = _mm256_mul_ps(d, bytes_to_floats(s));
-    *min = _mm256_xor_ps(_mm256_mul_ps(dmin, bytes_to_floats(s + 8)), _mm256_set1_ps(-0.0f));
+    uint32_t w0 = load_le32(packed);
+    uint32_t w1 = load_le32(packed + 4);
+    uint32_t w2 = load_le32(packed + 8);
+    *scale = (w0 & 0x3f3f3f3f) |
+             (uint64_t)((w2 & 0x0f0f0f0f) | (w0 >> 2 & 0x30303030)) << 32;
+    *min = (w1 & 0x3f3f3f3f) |
+           (uint64_t)((w2 >> 4 & 0x0f0f0f0f) | (w1 >> 2 & 0x30303030)) << 32;
+}
+
+/* d times eight bytes. */
+static ALWAYS_INLINE __m256 times_bytes(float d, uint64_t bytes)
+{
+    __m256i v = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)bytes));
+    return _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(v));
 }
 
 static void put_lines_k4(struct cursor *c, const uint8_t *const row[8])
 {
     __m256 scale[8];
     __m256 min[8];
-    for (int r = 0; r < 8; r++)
-        lines_k4(row[r], &scale[r], &min[r]);
+    float d[8];
+    float dmin[8];
+    floats_at(row, 0, d);
+    floats_at(row, 2, dmin);
+    for (int r = 0; r < 8; r++) {
+        uint64_t s;
+        uint64_t m;
+        bytes_k4(row[r] + 4, &s, &m);
+        scale[r] = times_bytes(d[r], s);
+        min[r] = times_bytes(-dmin[r], m);
+    }
     put_transposed(scale, c->scale);
     put_transposed(min, c->min);
     c->scale += 8 * PANEL_ROWS;
@@ -359,14 +370,13 @@ static void panel_q6_k(const uint8_t *const row_in[8], uint32_t n, uint32_t half
     struct cursor c = cursor_of(p, half);
     FOR_BLOCKS(row, row_in, n, 210) {
         __m256 m[2][8];
-        __m256 d = halves(row, 208);
-        float ds[8];
-        _mm256_storeu_ps(ds, d);
+        float d[8];
+        floats_at(row, 208, d);
         for (int r = 0; r < 8; r++)
             for (int k = 0; k < 2; k++) {
                 const __m128i *s = (const __m128i *)(const void *)(row[r] + 192 + 8 * k);
                 __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(s)));
-                m[k][r] = _mm256_mul_ps(_mm256_set1_ps(ds[r]), v);
+                m[k][r] = _mm256_mul_ps(_mm256_set1_ps(d[r]), v);
             }
         put_scales16(m[0], m[1], c.scale);
         c.scale += 16 * PANEL_ROWS;
@@ -391,13 +401,19 @@ static void panel_q3_k(const uint8_t *const row_in[8], uint32_t n, uint32_t half
     struct cursor c = cursor_of(p, half);
     FOR_BLOCKS(row, row_in, n, 110) {
         __m256 m[2][8];
+        float d[8];
+        floats_at(row, 108, d);
         for (int r = 0; r < 8; r++) {
-            uint8_t s[16];
-            kernel_scales_q3_k(row[r] + 96, s);
-            __m256 d = _mm256_set1_ps(kernel_f16_to_f32(load_le16(row[r] + 108)));
-            for (int k = 0; k < 2; k++)
-                m[k][r] = _mm256_mul_ps(d, _mm256_sub_ps(bytes_to_floats(s + 8 * k),
-                                                         _mm256_set1_ps(32)));
+            uint64_t low = load_le64(row[r] + 96);
+            uint32_t high = load_le32(row[r] + 104);
+            for (int k = 0; k < 2; k++) { /* eight scales: a nibble each, two bits from the last word */
+                uint64_t four = high >> 4 * k & 0x03030303;
+                uint64_t next = high >> (4 * k + 2) & 0x03030303;
+                uint64_t s = (low >> 4 * k & 0x0f0f0f0f0f0f0f0f) | four << 4 | next << 36;
+                __m256i v = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)s));
+                v = _mm256_sub_epi32(v, _mm256_set1_epi32(32));
+                m[k][r] = _mm256_mul_ps(_mm256_set1_ps(d[r]), _mm256_cvtepi32_ps(v));
+            }
         }
         put_scales16(m[0], m[1], c.scale);
         c.scale += 16 * PANEL_ROWS;
@@ -423,20 +439,16 @@ static void panel_q2_k(const uint8_t *const row_in[8], uint32_t n, uint32_t half
     FOR_BLOCKS(row, row_in, n, 84) {
         __m256 scale[2][8];
         __m256 min[2][8];
-        for (int r = 0; r < 8; r++) {
-            __m128i s = _mm_loadu_si128((const __m128i *)(const void *)row[r]);
-            const __m128i low = _mm_set1_epi8(15);
-            uint8_t b[32];
-            _mm_storeu_si128((__m128i *)(void *)b, _mm_and_si128(s, low));
-            _mm_storeu_si128((__m128i *)(void *)(b + 16), _mm_and_si128(_mm_srli_epi16(s, 4), low));
-            __m256 d = _mm256_set1_ps(kernel_f16_to_f32(load_le16(row[r] + 80)));
-            __m256 dmin = _mm256_set1_ps(kernel_f16_to_f32(load_le16(row[r] + 82)));
+        float d[8];
+        float dmin[8];
+        floats_at(row, 80, d);
+        floats_at(row, 82, dmin);
+        for (int r = 0; r < 8; r++)
             for (int k = 0; k < 2; k++) {
-                scale[k][r] = _mm256_mul_ps(d, bytes_to_floats(b + 8 * k));
-                min[k][r] = _mm256_xor_ps(_mm256_mul_ps(dmin, bytes_to_floats(b + 16 + 8 * k)),
-                                          _mm256_set1_ps(-0.0f));
+                uint64_t b = load_le64(row[r] + 8 * k);
+                scale[k][r] = times_bytes(d[r], b & 0x0f0f0f0f0f0f0f0f);
+                min[k][r] = times_bytes(-dmin[r], b >> 4 & 0x0f0f0f0f0f0f0f0f);
             }
-        }
         put_scales16(scale[0], scale[1], c.scale);
         put_scales16(min[0], min[1], c.min);
         c.scale += 16 * PANEL_ROWS;
@@ -452,6 +464,31 @@ static void panel_q2_k(const uint8_t *const row_in[8], uint32_t n, uint32_t half
     }
 }
 
+/* One byte of each row, as int32. */
+static ALWAYS_INLINE __m256i bytes_at(const uint8_t *const row[8], size_t at)
+{
+    return _mm256_setr_epi32(row[0][at], row[1][at], row[2][at], row[3][at], row[4][at], row[5][at],
+                             row[6][at], row[7][at]);
+}
+
+/* 2^(e - 128): an exponent field of e - 1, or the subnormals 2^-128 and 2^-127. */
+static ALWAYS_INLINE __m256 e8m0_halves(__m256i e)
+{
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
+}
+
+/* The seven bits as exponent and mantissa of a float, times 2^(127 - 7 - 1); the NaN code gives 0. */
+static ALWAYS_INLINE __m256 ue4m3_halves(__m256i x)
+{
+    __m256i bits = _mm256_slli_epi32(_mm256_and_si256(x, _mm256_set1_epi32(0x7f)), 20);
+    __m256 v = _mm256_mul_ps(_mm256_castsi256_ps(bits), _mm256_set1_ps(0x1p119f));
+    __m256i is_nan = _mm256_cmpeq_epi32(x, _mm256_set1_epi32(0x7f));
+    return _mm256_andnot_ps(_mm256_castsi256_ps(is_nan), v);
+}
+
 /* Float4 codes to value + 16. */
 static void panel_mxfp4(const uint8_t *const row_in[8], uint32_t n, uint32_t half,
                         struct kernel_panel *p)
@@ -460,10 +497,7 @@ static void panel_mxfp4(const uint8_t *const row_in[8], uint32_t n, uint32_t hal
     __m256i values = table16(kernel_fp4_values, 16);
     __m256i t[4];
     FOR_BLOCKS(row, row_in, n, 17) {
-        float d[8];
-        for (int r = 0; r < 8; r++)
-            d[r] = kernel_e8m0_half(row[r][0]);
-        put_scale(&c, _mm256_loadu_ps(d));
+        put_scale(&c, e8m0_halves(bytes_at(row, 0)));
         interleave16(row, 1, t);
         for (int g = 0; g < 4; g++)
             put(&c, _mm256_shuffle_epi8(values, low4(t[g])));
@@ -481,10 +515,7 @@ static void panel_nvfp4(const uint8_t *const row_in[8], uint32_t n, uint32_t hal
     FOR_BLOCKS(row, row_in, n, 36) {
         interleave32(row, 4, t);
         for (int k = 0; k < 4; k++) {
-            float d[8];
-            for (int r = 0; r < 8; r++)
-                d[r] = kernel_ue4m3_half(row[r][k]);
-            put_scale(&c, _mm256_loadu_ps(d));
+            put_scale(&c, ue4m3_halves(bytes_at(row, (size_t)k)));
             put(&c, _mm256_shuffle_epi8(values, low4(t[2 * k])));
             put(&c, _mm256_shuffle_epi8(values, low4(t[2 * k + 1])));
             put(&c, _mm256_shuffle_epi8(values, high4(t[2 * k])));
