@@ -107,8 +107,8 @@ static int open_service(struct service *s, struct err *err)
                             .port = (uint16_t)s->args->port,
                             .engine = s->engine,
                             .tokenizer = s->model.tokenizer,
-                            .chat_template = source.data,
-                            .chat_template_len = source.len,
+                            .template_source = source.data,
+                            .template_len = source.len,
                             .model_id = s->name,
                             .version = cmd_version(),
                             .commit = cmd_commit(),
@@ -207,7 +207,7 @@ const struct cmd_verb CMD_SERVE = {
     .examples = "  naru serve\n"
                 "  naru serve -m model.gguf --port 9000 --ctx 8192 --kv-bytes 2G\n"
                 "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"
-                "    -d '{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
+                "  -d '{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
     .table = &table,
     .run = serve,
 };
