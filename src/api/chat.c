@@ -1,0 +1,197 @@
+/* The variables are written as JSON text and parsed again: one copy of the conversation more, and
+ * in return the template interpreter has a single kind of input. Names and meanings of the
+ * variables are those of Hugging Face's apply_chat_template; tools and documents are null, not
+ * undefined, because templates test them with "is not none". */
+#include "api/chat.h"
+
+#include <string.h>
+
+#include "api/messages.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+static const char PLAIN_TEMPLATE[] =
+    "{%- for m in messages -%}"
+    "{%- if m.role == 'user' -%}User: {{ m.content }}{{ '\\n' }}"
+    "{%- elif m.role == 'assistant' -%}Assistant: {{ m.content }}{{ '\\n' }}"
+    "{%- else -%}{{ m.content }}{{ '\\n\\n' }}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}Assistant:{%- endif -%}";
+static const char PLAIN_STOP[] = "\nUser:";
+#define CLOSING_MAX 256 /* bytes a template may write behind the last message's content */
+
+/* Variables whose text is the model's, not a stranger's. */
+static const char *const TRUSTED[] = { "bos_token", "eos_token", "unk_token", NULL };
+
+struct api_chat {
+    const struct text_tokenizer *tokenizer;
+    const struct clock *clock;
+    struct text_template *template;
+    bool own;                 /* the model's own template */
+    bool developer_is_system;
+};
+
+int api_chat_create(struct api_chat **out, const struct text_tokenizer *tokenizer,
+                    const char *source, size_t len, const struct clock *clock, struct err *err)
+{
+    struct api_chat *c = mem_alloc(1, sizeof *c);
+    if (c == NULL)
+        return err_set(err, E_NOMEM, "out of memory");
+    c->tokenizer = tokenizer;
+    c->clock = clock;
+    c->own = source != NULL && len > 0;
+    if (!c->own) {
+        source = PLAIN_TEMPLATE;
+        len = sizeof PLAIN_TEMPLATE - 1;
+    }
+    c->developer_is_system = memmem(source, len, "developer", 9) == NULL;
+    int rc = text_template_compile(&c->template, source, len, &TEXT_TEMPLATE_LIMITS, err);
+    if (rc < 0) {
+        mem_free(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+void api_chat_destroy(struct api_chat *c)
+{
+    if (c == NULL)
+        return;
+    text_template_destroy(c->template);
+    mem_free(c);
+}
+
+const char *api_chat_stop(const struct api_chat *c) { return c->own ? NULL : PLAIN_STOP; }
+bool api_chat_has_template(const struct api_chat *c) { return c->own; }
+
+static void write_token(struct json_writer *w, const struct text_tokenizer *t, const char *name,
+                        int32_t id)
+{
+    if (id == TEXT_TOKEN_NONE)
+        return;
+    struct text_str s = text_token_stored(t, id);
+    json_key(w, name);
+    json_write_text(w, s.data, s.len);
+}
+
+static int write_kwarg(void *ctx, const char *key, json_value *member)
+{
+    struct json_writer *w = ctx;
+    json_key(w, key);
+    json_write_value(w, member);
+    return 0;
+}
+
+static int write_vars(const struct api_chat *c, const struct api_chat_input *in, struct buf *out,
+                      struct err *err)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_begin_object(&w);
+    json_key(&w, "messages");
+    TRY(api_messages_write(&w, in->messages, c->developer_is_system, err));
+    json_key(&w, "add_generation_prompt");
+    json_write_bool(&w, in->add_generation_prompt);
+    json_key(&w, "tools");
+    json_write_null(&w);
+    json_key(&w, "documents");
+    json_write_null(&w);
+    write_token(&w, c->tokenizer, "bos_token", text_bos(c->tokenizer));
+    write_token(&w, c->tokenizer, "eos_token", text_eos(c->tokenizer));
+    /* A caller's own value of the same name comes from kwargs: not written twice. */
+    if (in->reasoning_effort != NULL && !json_has(in->kwargs, "reasoning_effort")) {
+        json_key(&w, "reasoning_effort");
+        json_write_str(&w, in->reasoning_effort);
+    }
+    TRY(json_each(in->kwargs, write_kwarg, &w));
+    json_end_object(&w);
+    return buf_status(out);
+}
+
+/* Cuts the text behind the last message's content, so that the model continues it. */
+static int cut_behind_last(const struct api_chat_input *in, struct text_rendered *r,
+                           struct err *err)
+{
+    struct buf last;
+    buf_init(&last, SIZE_MAX / 4);
+    int rc = api_messages_last_text(in->messages, &last, err);
+    size_t len = last.len;
+    const char *s = buf_str(&last);
+    while (len > 0 && (s[len - 1] == ' ' || s[len - 1] == '\n')) /* templates trim */
+        len--;
+    size_t end = 0;
+    size_t lowest = num_max(len, r->text.len > CLOSING_MAX ? r->text.len - CLOSING_MAX : 0);
+    for (size_t at = r->text.len; rc == 0 && len > 0 && end == 0 && at >= lowest; at--)
+        if (memcmp(r->text.data + at - len, s, len) == 0)
+            end = at;
+    if (rc == 0 && end == 0)
+        rc = err_set_field(err, E_FORMAT, "continue_final_message",
+                           "continue_final_message: the template does not write the last message "
+                           "as it stands, or it is empty; send it without this field");
+    if (rc == 0) {
+        r->text.len = end;
+        r->text.data[end] = '\0';
+        r->origin.len = end;
+    }
+    buf_fini(&last);
+    return rc;
+}
+
+static int render_vars(const struct api_chat *c, const struct buf *vars, struct text_rendered *out,
+                       struct err *err)
+{
+    json_value *v = NULL;
+    TRY(json_parse(&v, buf_str(vars), vars->len, &JSON_LIMITS_FILE, err));
+    int64_t now = clock_wall_s(c->clock);
+    int rc = text_template_render(c->template, v, TRUSTED, now, out, err);
+    json_free(v);
+    if (rc < 0 && err != NULL && err->field[0] == '\0')
+        memcpy(err->field, "messages", sizeof "messages");
+    return rc;
+}
+
+int api_chat_text(const struct api_chat *c, const struct api_chat_input *in,
+                  struct text_rendered *out, struct err *err)
+{
+    struct buf vars;
+    buf_init(&vars, SIZE_MAX / 4);
+    struct text_rendered r;
+    int rc = write_vars(c, in, &vars, err);
+    if (rc == 0)
+        rc = render_vars(c, &vars, &r, err);
+    buf_fini(&vars);
+    if (rc < 0)
+        return rc;
+    if (in->continue_final)
+        rc = cut_behind_last(in, &r, err);
+    if (rc < 0) {
+        text_rendered_fini(&r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+int api_chat_encode(const struct api_chat *c, const struct text_rendered *text,
+                    struct text_ids *out, struct err *err)
+{
+    /* A model's own template writes the first token itself, as it was trained; the plain one does
+     * not know it. */
+    unsigned flags = c->own ? TEXT_PARSE_SPECIAL : TEXT_ADD_SPECIAL;
+    int rc = text_encode(c->tokenizer, buf_str(&text->text), text->text.len,
+                         (const uint8_t *)buf_str(&text->origin), flags, out);
+    return rc == 0 ? 0 : err_set_field(err, rc, "messages", "messages: %s", err_code_text(rc));
+}
+
+int api_chat_render(const struct api_chat *c, const json_value *messages,
+                    bool add_generation_prompt, struct text_ids *out, struct err *err)
+{
+    struct api_chat_input in = { .messages = messages,
+                                 .add_generation_prompt = add_generation_prompt };
+    struct text_rendered r;
+    TRY(api_chat_text(c, &in, &r, err));
+    int rc = api_chat_encode(c, &r, out, err);
+    text_rendered_fini(&r);
+    return rc;
+}

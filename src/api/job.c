@@ -1,0 +1,526 @@
+#include "api/job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "net/sse.h"
+
+#define TEXT_BYTES_MAX ((size_t)256 << 20) /* of one whole answer */
+
+struct choice {
+    struct engine_stream *stream;
+    uint32_t prompt;
+    bool echoed, ended;
+    enum engine_finish finish;
+    struct engine_usage usage;
+    struct buf text;          /* of a whole answer */
+    uint64_t released;        /* bytes of text given out */
+    uint32_t pieces, chars;   /* bytes and characters of all tokens so far */
+    struct api_token *tokens; /* asked for and not written yet */
+    uint32_t n_tokens, cap_tokens;
+    struct engine_top *tops;
+    uint32_t n_tops, cap_tops;
+};
+
+struct api_job {
+    struct api_job_params p;
+    struct api_request *request;
+    char id[32];
+    struct choice *choices;
+    uint32_t n_choices, n_ended;
+    bool begun, failed;
+    struct err failure;
+    struct buf line;  /* JSON of one chunk */
+    struct buf piece;
+};
+
+/* --- start ------------------------------------------------------------------------------------ */
+
+/* splitmix64's output function: spreads neighbouring numbers. */
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static void notify(void *ctx, UNUSED struct engine_stream *stream)
+{
+    const struct api_job *job = ctx;
+    job->p.notify(job->p.notify_ctx);
+}
+
+static struct engine_sampler_params sampling(const struct api_job *job, uint32_t index)
+{
+    const struct api_request *r = job->request;
+    uint64_t seed = r->has_seed ? (uint64_t)r->seed : job->p.seed;
+    struct engine_sampler_params s = engine_sampler_defaults();
+    s.temperature = (float)r->temperature;
+    s.top_k = r->top_k;
+    s.top_p = (float)r->top_p;
+    s.min_p = (float)r->min_p;
+    s.typical_p = (float)r->typical_p;
+    s.repetition_penalty = (float)r->repetition_penalty;
+    s.presence_penalty = (float)r->presence_penalty;
+    s.frequency_penalty = (float)r->frequency_penalty;
+    s.seed = index == 0 ? seed : mix(seed + index);
+    return s;
+}
+
+static int submit(struct api_job *job, uint32_t index, const struct text_ids *ids,
+                  struct err *err)
+{
+    const struct api_request *r = job->request;
+    struct engine_str stops[API_STOPS_MAX + 1];
+    uint32_t n_stops = r->n_stops;
+    memcpy(stops, r->stops, sizeof r->stops);
+    const char *end = r->dialect == API_CHAT ? api_chat_stop(job->p.chat) : NULL;
+    if (end != NULL)
+        stops[n_stops++] = (struct engine_str){ end, strlen(end) };
+    struct engine_request e = engine_request_defaults(ids->ids, ids->n);
+    e.max_tokens = r->max_tokens;
+    e.min_tokens = r->min_tokens;
+    e.sampler = sampling(job, index);
+    e.bias = r->bias;
+    e.n_bias = r->n_bias;
+    e.stops = stops;
+    e.n_stops = n_stops;
+    e.include_stop = r->include_stop;
+    e.stop_ids = r->stop_ids;
+    e.n_stop_ids = r->n_stop_ids;
+    e.ignore_eos = r->ignore_eos;
+    e.special = !r->skip_special_tokens;
+    e.logprobs = r->logprobs;
+    e.n_top = r->n_top;
+    e.salt = r->salt;
+    e.notify = notify;
+    e.notify_ctx = job;
+    return engine_submit(job->p.engine, &e, &job->choices[index].stream, err);
+}
+
+static int chat_ids(const struct api_job *job, struct text_ids *ids, struct err *err)
+{
+    const struct api_request *r = job->request;
+    struct api_chat_input in = { .messages = r->messages,
+                                 .add_generation_prompt = r->add_generation_prompt,
+                                 .continue_final = r->continue_final,
+                                 .kwargs = r->kwargs,
+                                 .reasoning_effort = r->reasoning_effort };
+    struct text_rendered text;
+    TRY(api_chat_text(job->p.chat, &in, &text, err));
+    int rc = api_chat_encode(job->p.chat, &text, ids, err);
+    text_rendered_fini(&text);
+    return rc;
+}
+
+static int given_ids(const struct api_job *job, const json_value *v, struct text_ids *ids,
+                     struct err *err)
+{
+    size_t n = json_len(v);
+    int32_t *list = mem_alloc(n, sizeof *list);
+    if (list == NULL)
+        return err_set(err, E_NOMEM, "out of memory");
+    int rc = api_read_ids(v, "prompt", text_vocab_size(job->p.tokenizer), list, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = text_ids_put(ids, list[i]);
+    mem_free(list);
+    return rc;
+}
+
+static int prompt_ids(const struct api_job *job, uint32_t prompt, struct text_ids *ids,
+                      struct err *err)
+{
+    const struct api_request *r = job->request;
+    if (r->dialect == API_CHAT)
+        return chat_ids(job, ids, err);
+    const struct api_prompt *p = &r->prompts[prompt];
+    if (p->ids != NULL)
+        return given_ids(job, p->ids, ids, err);
+    unsigned flags = r->add_special_tokens ? TEXT_ADD_SPECIAL : 0;
+    TRY(text_encode(job->p.tokenizer, p->text.data, p->text.len, NULL, flags, ids));
+    if (ids->n == 0)
+        return err_set_field(err, E_RANGE, "prompt",
+                             "prompt is empty, and this model has no token that begins a text");
+    return 0;
+}
+
+/* The engine's words for parameters are almost the request's. */
+static void name_field(const struct api_job *job, struct err *err)
+{
+    if (strcmp(err->field, "prompt") == 0 && job->request->dialect == API_CHAT &&
+        err->code != E_LIMIT)
+        memcpy(err->field, "messages", sizeof "messages");
+}
+
+static int submit_all(struct api_job *job, struct err *err)
+{
+    const struct api_request *r = job->request;
+    for (uint32_t i = 0; i < job->n_choices; i += r->n) {
+        struct text_ids ids;
+        text_ids_init(&ids, UINT32_MAX);
+        int rc = prompt_ids(job, i / r->n, &ids, err);
+        for (uint32_t k = i; rc == 0 && k < i + r->n; k++) {
+            job->choices[k].prompt = i / r->n;
+            job->choices[k].usage.prompt_tokens = ids.n;
+            rc = submit(job, k, &ids, err);
+        }
+        text_ids_fini(&ids);
+        if (rc < 0) {
+            if (err->code == 0)
+                err_set(err, rc, "%s", err_code_text(rc));
+            name_field(job, err);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+int api_job_start(struct api_job **out, const struct api_job_params *p,
+                  struct api_request *request, struct err *err)
+{
+    struct api_job *job = mem_alloc(1, sizeof *job);
+    if (job == NULL) {
+        api_request_fini(request);
+        mem_free(request);
+        return err_set(err, E_NOMEM, "out of memory");
+    }
+    job->p = *p;
+    job->request = request;
+    buf_init(&job->line, TEXT_BYTES_MAX);
+    buf_init(&job->piece, TEXT_BYTES_MAX);
+    snprintf(job->id, sizeof job->id, "%s-%016llx",
+             request->dialect == API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)mix(p->id));
+    bool chat = request->dialect == API_CHAT;
+    job->n_choices = (chat ? 1 : request->n_prompts) * request->n;
+    int rc = job->n_choices <= API_CHOICES_MAX
+                 ? 0
+                 : err_set_field(err, E_RANGE, "prompt",
+                                 "prompts times n is %u; at most %d answers come from one request",
+                                 job->n_choices, API_CHOICES_MAX);
+    if (rc == 0) {
+        job->choices = mem_alloc(job->n_choices, sizeof *job->choices);
+        rc = job->choices != NULL ? 0 : err_set(err, E_NOMEM, "out of memory");
+    }
+    for (uint32_t i = 0; rc == 0 && i < job->n_choices; i++)
+        buf_init(&job->choices[i].text, TEXT_BYTES_MAX);
+    if (rc == 0)
+        rc = submit_all(job, err);
+    if (rc < 0) {
+        api_job_destroy(job);
+        return rc;
+    }
+    *out = job;
+    return 0;
+}
+
+void api_job_destroy(struct api_job *job)
+{
+    if (job == NULL)
+        return;
+    for (uint32_t i = 0; job->choices != NULL && i < job->n_choices; i++) {
+        engine_stream_close(job->choices[i].stream);
+        buf_fini(&job->choices[i].text);
+        mem_free(job->choices[i].tokens);
+        mem_free(job->choices[i].tops);
+    }
+    mem_free(job->choices);
+    buf_fini(&job->line);
+    buf_fini(&job->piece);
+    api_request_fini(job->request);
+    mem_free(job->request);
+    mem_free(job);
+}
+
+bool api_job_streams(const struct api_job *job) { return job->request->stream; }
+
+/* --- tokens that were asked for --------------------------------------------------------------- */
+
+static int grow(void **list, uint32_t *cap, uint32_t need, size_t size)
+{
+    if (need <= *cap)
+        return 0;
+    uint32_t wanted = (uint32_t)num_max(64, (size_t)need * 2);
+    void *more = mem_realloc(*list, wanted, size);
+    if (more == NULL)
+        return E_NOMEM;
+    *list = more;
+    *cap = wanted;
+    return 0;
+}
+
+static uint32_t count_chars(const struct buf *piece)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < piece->len; i++)
+        n += ((unsigned char)piece->data[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static int keep_token(struct api_job *job, struct choice *c, const struct engine_event *ev)
+{
+    TRY(grow((void **)&c->tokens, &c->cap_tokens, c->n_tokens + 1, sizeof *c->tokens));
+    TRY(grow((void **)&c->tops, &c->cap_tops, c->n_tops + ev->n_top, sizeof *c->tops));
+    c->tokens[c->n_tokens++] = (struct api_token){ .id = ev->id,
+                                                   .logprob = ev->logprob,
+                                                   .start = c->pieces,
+                                                   .chars = c->chars,
+                                                   .n_top = ev->n_top,
+                                                   .top0 = c->n_tops };
+    if (ev->n_top > 0)
+        memcpy(c->tops + c->n_tops, ev->top, ev->n_top * sizeof *c->tops);
+    c->n_tops += ev->n_top;
+    buf_clear(&job->piece);
+    text_piece(job->p.tokenizer, ev->id, !job->request->skip_special_tokens, &job->piece);
+    c->pieces += (uint32_t)job->piece.len;
+    c->chars += count_chars(&job->piece);
+    return 0;
+}
+
+/* How many of the kept tokens may be shown: those whose text has begun to come out. At the end all,
+ * unless a stop string ended the answer: its tokens stay hidden. */
+static uint32_t count_shown(const struct api_job *job, const struct choice *c,
+                            const struct engine_event *ev)
+{
+    bool cut = ev->kind == ENGINE_TOKEN || (ev->stop_index >= 0 && !job->request->include_stop);
+    uint32_t n = c->n_tokens;
+    while (cut && n > 0 && c->tokens[n - 1].start >= c->released)
+        n--;
+    return n;
+}
+
+static void drop_tokens(struct choice *c, uint32_t n)
+{
+    if (n == c->n_tokens) {
+        c->n_tokens = c->n_tops = 0;
+        return;
+    }
+    memmove(c->tokens, c->tokens + n, (c->n_tokens - n) * sizeof *c->tokens);
+    c->n_tokens -= n;
+}
+
+/* --- chunks of a stream ----------------------------------------------------------------------- */
+
+static struct api_head head_of(const struct api_job *job, bool chunk)
+{
+    return (struct api_head){ .dialect = job->request->dialect,
+                              .chunk = chunk,
+                              .id = job->id,
+                              .created = job->p.created,
+                              .model = job->p.model,
+                              .fingerprint = job->p.fingerprint };
+}
+
+static struct api_choice choice_of(const struct api_job *job, const struct choice *c)
+{
+    return (struct api_choice){ .index = (uint32_t)(c - job->choices),
+                                .text = "",
+                                .request = job->request,
+                                .tokenizer = job->p.tokenizer,
+                                .tokens = c->tokens,
+                                .tops = c->tops };
+}
+
+/* What the stream says of usage in this chunk; the last one (choice NULL) tells it all. */
+static enum api_usage_mode usage_mode(const struct api_request *r, bool last)
+{
+    if (r->continuous_usage)
+        return API_USAGE_GIVEN;
+    if (!r->include_usage)
+        return API_USAGE_ABSENT;
+    return last ? API_USAGE_GIVEN : API_USAGE_NULL;
+}
+
+static void put_chunk(struct api_job *job, const struct api_choice *c, bool timings,
+                      struct buf *out)
+{
+    struct json_writer w;
+    struct api_head head = head_of(job, true);
+    struct engine_usage usage = api_job_usage(job);
+    buf_clear(&job->line);
+    json_writer_init(&w, &job->line);
+    api_answer_open(&w, &head);
+    if (c != NULL)
+        api_answer_choice(&w, &head, c);
+    api_answer_close(&w, usage_mode(job->request, c == NULL), &usage, timings);
+    net_sse_event(out, NULL, buf_str(&job->line), job->line.len);
+}
+
+static void begin_stream(struct api_job *job, struct buf *out)
+{
+    const struct api_request *r = job->request;
+    for (uint32_t i = 0; i < job->n_choices; i++) {
+        struct api_choice c = choice_of(job, &job->choices[i]);
+        const struct engine_str *echo = &r->prompts[job->choices[i].prompt].text;
+        c.first = true;
+        if (r->dialect == API_COMPLETION && r->echo && echo->data != NULL) {
+            c.text = echo->data;
+            c.len = echo->len;
+        }
+        if (r->dialect == API_CHAT || c.len > 0)
+            put_chunk(job, &c, false, out);
+    }
+    job->begun = true;
+}
+
+static void stream_event(struct api_job *job, struct choice *c, const struct engine_event *ev,
+                         struct buf *out)
+{
+    const struct api_request *r = job->request;
+    bool wanted = r->logprobs || r->return_token_ids;
+    struct api_choice v = choice_of(job, c);
+    v.text = ev->text;
+    v.len = ev->text_len;
+    v.n_tokens = wanted ? count_shown(job, c, ev) : 0;
+    bool ends = ev->kind == ENGINE_DONE;
+    if (v.len > 0 || v.n_tokens > 0) {
+        put_chunk(job, &v, false, out);
+        drop_tokens(c, v.n_tokens);
+    }
+    if (!ends)
+        return;
+    v = choice_of(job, c);
+    v.finish = engine_finish_name(ev->finish);
+    bool last = job->n_ended == job->n_choices;
+    put_chunk(job, &v, r->timings && last && !r->include_usage, out);
+}
+
+static void end_stream(struct api_job *job, struct buf *out)
+{
+    const struct api_request *r = job->request;
+    if (r->include_usage)
+        put_chunk(job, NULL, r->timings, out);
+    net_sse_event(out, NULL, "[DONE]", 6);
+}
+
+/* --- a whole answer --------------------------------------------------------------------------- */
+
+static void put_whole(struct api_job *job, struct buf *out)
+{
+    const struct api_request *r = job->request;
+    struct json_writer w;
+    struct api_head head = head_of(job, false);
+    json_writer_init(&w, out);
+    api_answer_open(&w, &head);
+    for (uint32_t i = 0; i < job->n_choices; i++) {
+        struct choice *c = &job->choices[i];
+        struct api_choice v = choice_of(job, c);
+        v.text = buf_str(&c->text);
+        v.len = c->text.len;
+        v.n_tokens = c->n_tokens;
+        v.finish = engine_finish_name(c->finish);
+        api_answer_choice(&w, &head, &v);
+    }
+    struct engine_usage usage = api_job_usage(job);
+    api_answer_close(&w, API_USAGE_GIVEN, &usage, r->timings);
+}
+
+static void keep_text(const struct api_job *job, struct choice *c, const struct engine_event *ev)
+{
+    const struct api_request *r = job->request;
+    const struct engine_str *echo = &r->prompts[c->prompt].text;
+    if (!c->echoed && r->echo && echo->data != NULL)
+        buf_put(&c->text, echo->data, echo->len);
+    c->echoed = true;
+    buf_put(&c->text, ev->text, ev->text_len);
+    if (ev->kind == ENGINE_DONE)
+        c->n_tokens = count_shown(job, c, ev);
+}
+
+/* --- pump ------------------------------------------------------------------------------------- */
+
+static int fail(struct api_job *job, int code, const char *text)
+{
+    job->failed = true;
+    return err_set(&job->failure, code, "%s", text);
+}
+
+static int finish_choice(struct api_job *job, struct choice *c, const struct engine_event *ev)
+{
+    c->finish = ev->finish;
+    c->usage = ev->usage;
+    c->ended = true;
+    job->n_ended++;
+    if (ev->finish == ENGINE_ERROR)
+        return fail(job, ev->code, ev->message);
+    if (ev->finish == ENGINE_CANCELLED)
+        return fail(job, E_CANCELLED, "the server is shutting down; send the request again");
+    return 0;
+}
+
+static int take_event(struct api_job *job, struct choice *c, const struct engine_event *ev,
+                      struct buf *out)
+{
+    const struct api_request *r = job->request;
+    if (ev->kind == ENGINE_TOKEN && (r->logprobs || r->return_token_ids) &&
+        keep_token(job, c, ev) < 0)
+        return fail(job, E_NOMEM, "out of memory");
+    if (ev->kind == ENGINE_TOKEN)
+        c->usage.completion_tokens++;
+    c->released += ev->text_len;
+    if (ev->kind == ENGINE_DONE)
+        TRY(finish_choice(job, c, ev));
+    if (r->stream)
+        stream_event(job, c, ev, out);
+    else
+        keep_text(job, c, ev);
+    if (buf_status(&c->text) != 0 || buf_status(&job->line) != 0)
+        return fail(job, E_NOMEM, "out of memory");
+    return 0;
+}
+
+/* Events of one choice until there are none. */
+static int pump_choice(struct api_job *job, struct choice *c, struct buf *out, size_t out_bytes)
+{
+    struct engine_event ev;
+    while (!c->ended && (!job->request->stream || out->len < out_bytes)) {
+        int n = engine_stream_next(c->stream, 0, &ev);
+        if (n == 0)
+            return 0;
+        if (n < 0)
+            return fail(job, n, "the request ended without an answer");
+        TRY(take_event(job, c, &ev, out));
+    }
+    return 0;
+}
+
+enum api_job_state api_job_pump(struct api_job *job, struct buf *out, size_t out_bytes,
+                                struct err *err)
+{
+    bool stream = job->request->stream;
+    if (stream && !job->begun)
+        begin_stream(job, out);
+    for (uint32_t i = 0; i < job->n_choices && !job->failed; i++)
+        if (pump_choice(job, &job->choices[i], out, out_bytes) < 0)
+            break;
+    if (job->failed) {
+        *err = job->failure;
+        return API_JOB_FAILED;
+    }
+    if (job->n_ended < job->n_choices)
+        return API_JOB_RUNS;
+    if (stream)
+        end_stream(job, out);
+    else
+        put_whole(job, out);
+    return API_JOB_DONE;
+}
+
+struct engine_usage api_job_usage(const struct api_job *job)
+{
+    struct engine_usage sum = { 0 };
+    for (uint32_t i = 0; i < job->n_choices; i++) {
+        const struct engine_usage *u = &job->choices[i].usage;
+        bool first = i % job->request->n == 0;
+        sum.prompt_tokens += first ? u->prompt_tokens : 0;
+        sum.cached_tokens += first ? u->cached_tokens : 0;
+        sum.completion_tokens += u->completion_tokens;
+        sum.preemptions += u->preemptions;
+        sum.queue_ns = u->queue_ns > sum.queue_ns ? u->queue_ns : sum.queue_ns;
+        sum.prefill_ns = u->prefill_ns > sum.prefill_ns ? u->prefill_ns : sum.prefill_ns;
+        sum.decode_ns = u->decode_ns > sum.decode_ns ? u->decode_ns : sum.decode_ns;
+    }
+    return sum;
+}
