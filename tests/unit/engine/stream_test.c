@@ -33,7 +33,7 @@ static void wait_for(struct engine_stream *s, enum engine_phase phase, uint32_t 
     struct engine_progress p = { 0 };
     struct engine_event ev;
     while (p.phase < phase || p.prefill_done < rows) {
-        (void)engine_stream_next(s, 0.001, &ev);
+        assert_true(engine_stream_next(s, 0.001, &ev) >= 0);
         engine_stream_progress(s, &p);
     }
 }
