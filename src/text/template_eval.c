@@ -39,54 +39,58 @@ static int no_attr(struct tpl *r, struct tpl_val obj, const struct tpl_str *name
     return tpl_burn(r, 1);
 }
 
-/* What Python's getattr would find: methods, attributes of namespaces, loops and cyclers. */
-static int own_attr(struct tpl *r, struct tpl_val obj, const struct tpl_str *name,
-                    struct tpl_val *out,
-                    bool *found)
+/* The attributes of values that are ours, not Python's. */
+static int special_attr(struct tpl *r, struct tpl_val obj, const struct tpl_str *name,
+                        struct tpl_val *out, bool *found)
 {
-    *found = true;
-    if (obj.kind == TPL_NS) {
-        struct tpl_val *v = tpl_dict_get(obj.d, name->data, name->len);
+    struct tpl_val *v;
+    *found = false;
+    switch (obj.kind) {
+    case TPL_NS:
+        v = tpl_dict_get(obj.d, name->data, name->len);
         *found = v != NULL;
         if (v != NULL)
             *out = *v;
         return 0;
-    }
-    if (obj.kind == TPL_LOOP) {
-        TRY(tpl_loop_attr(r, obj.loop, name, out, found));
+    case TPL_LOOP: return tpl_loop_attr(r, obj.loop, name, out, found);
+    case TPL_CYCLER:
+        *found = tpl_str_is(name, "current");
         if (*found)
-            return 0;
-    }
-    if (obj.kind == TPL_CYCLER && tpl_str_is(name, "current")) {
-        *out = obj.cycler->items[obj.cycler->pos];
+            *out = obj.cycler->items[obj.cycler->pos];
+        return 0;
+    case TPL_MACRO:
+        *found = obj.macro->n->op == TPL_N_MACRO && tpl_str_is(name, "name");
+        return *found ? tpl_str_new(r, r->t->names[obj.macro->n->name]->data,
+                                    r->t->names[obj.macro->n->name]->len, 0, out) : 0;
+    case TPL_TUPLE: { /* groupby's (grouper, list) */
+        bool first = tpl_str_is(name, "grouper");
+        *found = obj.seq->view != NULL && (first || tpl_str_is(name, "list"));
+        if (*found)
+            *out = obj.seq->items[first ? 0 : 1];
         return 0;
     }
-    if (obj.kind == TPL_MACRO && tpl_str_is(name, "name") && obj.macro->n->op == TPL_N_MACRO) {
-        const struct tpl_str *s = r->t->names[obj.macro->n->name];
-        return tpl_str_cut(r, s, 0, s->len, out);
+    default: return 0;
     }
-    if (obj.kind == TPL_TUPLE && obj.seq->view != NULL) { /* groupby's (grouper, list) */
-        bool first = tpl_str_is(name, "grouper");
-        if (first || tpl_str_is(name, "list")) {
-            *out = obj.seq->items[first ? 0 : 1];
-            return 0;
-        }
-    }
-    bool known;
-    const struct tpl_fn *fn = tpl_method_find(obj, name, &known);
+}
+
+/* What Python's getattr would find: methods, attributes of namespaces, loops and cyclers. */
+static int own_attr(struct tpl *r, struct tpl_val obj, const struct tpl_str *name,
+                    struct tpl_val *out, bool *found)
+{
+    TRY(special_attr(r, obj, name, out, found));
+    if (*found)
+        return 0;
+    const struct tpl_fn *fn = tpl_method_find(obj, name, found);
     if (fn != NULL) {
         struct tpl_method *m = tpl_alloc(r, 1, sizeof *m);
         if (m == NULL)
             return tpl_nomem(r);
-        *found = true;
         *m = (struct tpl_method){ .fn = fn, .name = fn->name, .self = obj };
         *out = (struct tpl_val){ .kind = TPL_METHOD, .method = m };
-        return 0;
-    }
-    *found = known;
-    if (known)
+    } else if (*found) {
         *out = tpl_undef_f(r, "access to attribute '%.*s' of '%s' object is not allowed",
                            (int)(name->len < 80 ? name->len : 80), name->data, tpl_type_name(obj));
+    }
     return 0;
 }
 

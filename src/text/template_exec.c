@@ -214,35 +214,32 @@ static int loop_neighbour(struct tpl *r, struct tpl_loop *l, bool next, struct t
 }
 
 int tpl_loop_attr(struct tpl *r, struct tpl_loop *l, const struct tpl_str *name,
-                  struct tpl_val *out,
-                  bool *found)
+                  struct tpl_val *out, bool *found)
 {
-    static const char *const names[] = { "index", "index0", "first", "last", "length", "revindex",
-                                         "revindex0", "previtem", "nextitem", "depth", "depth0" };
+    enum { LENGTH = 2, REVINDEX0 = 4, FIRST = 7, LAST, PREVITEM, NEXTITEM, N };
+    static const char *const names[N] = { "index", "index0", "length", "revindex", "revindex0",
+                                          "depth", "depth0", "first", "last", "previtem",
+                                          "nextitem" };
     size_t i = 0;
     int64_t n = 0;
-    while (i < COUNT_OF(names) && !tpl_str_is(name, names[i]))
+    while (i < N && !tpl_str_is(name, names[i]))
         i++;
-    *found = i < COUNT_OF(names);
-    if (i >= 4 && i <= 6)
+    *found = i < N;
+    if (i >= LENGTH && i <= REVINDEX0)
         TRY(loop_length(r, l, &n));
-    switch (i) {
-    case 0: *out = tpl_int(l->index0 + 1); return 0;
-    case 1: *out = tpl_int(l->index0); return 0;
-    case 2: *out = tpl_bool(l->index0 == 0); return 0;
-    case 3:
+    const int64_t numbers[] = { l->index0 + 1, l->index0, n, n - l->index0, n - l->index0 - 1,
+                                (int64_t)l->depth0 + 1, l->depth0 };
+    if (i < FIRST) {
+        *out = tpl_int(numbers[i]);
+    } else if (i == FIRST) {
+        *out = tpl_bool(l->index0 == 0);
+    } else if (i == LAST) {
         TRY(loop_peek(r, l));
         *out = tpl_bool(!l->has_after);
-        return 0;
-    case 4: *out = tpl_int(n); return 0;
-    case 5: *out = tpl_int(n - l->index0); return 0;
-    case 6: *out = tpl_int(n - l->index0 - 1); return 0;
-    case 7:
-    case 8: return loop_neighbour(r, l, i == 8, out);
-    case 9: *out = tpl_int((int64_t)l->depth0 + 1); return 0;
-    case 10: *out = tpl_int(l->depth0); return 0;
-    default: return 0;
+    } else if (*found) {
+        return loop_neighbour(r, l, i == NEXTITEM, out);
     }
+    return 0;
 }
 
 static int run_turns(struct tpl *r, struct tpl_loop *l)

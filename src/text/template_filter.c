@@ -22,9 +22,8 @@ static bool all_digits(const struct tpl_str *s, size_t from, size_t to)
     return to > from && to - from < 18;
 }
 
-/* item.a.0.b for the path "a.0.b"; `otherwise` (or MISSING) stands in for undefined parts. */
-static int follow(struct tpl *r, struct tpl_val item, struct tpl_val path, struct tpl_val otherwise,
-                  struct tpl_val *out)
+int tpl_follow(struct tpl *r, struct tpl_val item, struct tpl_val path, struct tpl_val otherwise,
+               struct tpl_val *out)
 {
     *out = item;
     if (path.kind == TPL_MISSING || path.kind == TPL_NONE)
@@ -66,7 +65,7 @@ static int keys_of(struct tpl *r, const struct tpl_seq *list, struct tpl_val pat
     struct tpl_val keys;
     TRY(tpl_seq_new(r, TPL_LIST, list->n, &keys));
     for (uint32_t i = 0; i < list->n; i++) {
-        TRY(follow(r, list->items[i], path, tpl_missing(), &keys.seq->items[i]));
+        TRY(tpl_follow(r, list->items[i], path, tpl_missing(), &keys.seq->items[i]));
         TRY(fold_case(r, case_sensitive, &keys.seq->items[i]));
     }
     *out = keys.seq->items;
@@ -98,7 +97,7 @@ static int multi_key(struct tpl *r, struct tpl_val item, const struct tpl_str *p
         size_t to = comma != NULL ? (size_t)(comma - paths->data) : paths->len;
         struct tpl_val part;
         TRY(tpl_str_cut(r, paths, from, to, &part));
-        TRY(follow(r, item, part, tpl_missing(), &part));
+        TRY(tpl_follow(r, item, part, tpl_missing(), &part));
         TRY(fold_case(r, sensitive, &part));
         TRY(tpl_grow_put(r, &parts, part));
         from = to + 1;
@@ -243,7 +242,7 @@ FILTER(f_groupby)
     uint32_t n = list.seq->n;
     TRY(tpl_seq_new(r, TPL_LIST, n, &keys));
     for (uint32_t i = 0; i < n; i++) {
-        TRY(follow(r, list.seq->items[i], v[1], v[2], &keys.seq->items[i]));
+        TRY(tpl_follow(r, list.seq->items[i], v[1], v[2], &keys.seq->items[i]));
         TRY(fold_case(r, v[3], &keys.seq->items[i]));
     }
     TRY(tpl_sort(r, keys.seq->items, list.seq->items, n, false));
@@ -255,7 +254,8 @@ FILTER(f_groupby)
             if (!same)
                 break;
         }
-        TRY(follow(r, list.seq->items[from], v[1], v[2], &key)); /* as written, not case folded */
+        /* as written, not case folded */
+        TRY(tpl_follow(r, list.seq->items[from], v[1], v[2], &key));
         TRY(add_group(r, &groups, key, list.seq->items + from, to - from));
         from = to;
     }
@@ -338,7 +338,7 @@ FILTER(f_join)
     if (v[2].kind != TPL_MISSING && v[2].kind != TPL_NONE) {
         TRY(tpl_seq_new(r, TPL_LIST, n, &list));
         for (uint32_t i = 0; i < n; i++)
-            TRY(follow(r, items[i], v[2], tpl_missing(), &list.seq->items[i]));
+            TRY(tpl_follow(r, items[i], v[2], tpl_missing(), &list.seq->items[i]));
         items = list.seq->items;
     }
     if (v[1].kind == TPL_MISSING)
@@ -357,7 +357,7 @@ FILTER(f_sum)
         return tpl_fail(r, "sum() cannot sum strings: use join");
     TRY(tpl_items(r, v[0], &items, &n));
     for (uint32_t i = 0; i < n; i++) {
-        TRY(follow(r, items[i], v[1], tpl_missing(), &item));
+        TRY(tpl_follow(r, items[i], v[1], tpl_missing(), &item));
         TRY(tpl_binary(r, '+', sum, item, &sum));
     }
     *out = sum;
@@ -418,83 +418,7 @@ FILTER(f_slice)
     return tpl_seq_wrap(r, TPL_ITER, rows.items, rows.n, out);
 }
 
-/* --- map, select and their kin ---------------------------------------------------------------- */
-
-static const struct tpl_val *kw_get(const struct tpl_args *raw, const char *name)
-{
-    for (uint32_t i = 0; i < raw->n_kw; i++)
-        if (tpl_str_is(raw->kw[i].name, name))
-            return &raw->kw[i].val;
-    return NULL;
-}
-
-/* The arguments but for the first n without names. */
-static struct tpl_args without(const struct tpl_args *raw, uint32_t n)
-{
-    struct tpl_args rest = *raw;
-    rest.pos = rest.n_pos > n ? raw->pos + n : NULL;
-    rest.n_pos -= n;
-    return rest;
-}
-
-FILTER(f_map)
-{
-    struct tpl_val *items, list;
-    uint32_t n = 0;
-    const struct tpl_val *attribute = kw_get(raw, "attribute"), *otherwise = kw_get(raw, "default");
-    bool by_path = raw->n_pos == 0 && attribute != NULL;
-    if (!tpl_truth(v[0]))
-        return tpl_seq_new(r, TPL_ITER, 0, out);
-    if (raw->n_pos == 0 && !by_path)
-        return tpl_fail(r, "map requires a filter or an attribute");
-    if (by_path && raw->n_kw > 1u + (otherwise != NULL))
-        return tpl_fail(r, "map has arguments it does not know");
-    TRY(tpl_items(r, v[0], &items, &n));
-    TRY(tpl_seq_new(r, TPL_ITER, n, &list));
-    struct tpl_args rest = by_path ? (struct tpl_args){ 0 } : without(raw, 1);
-    for (uint32_t i = 0; i < n; i++) {
-        if (by_path)
-            TRY(follow(r, items[i], *attribute, otherwise != NULL ? *otherwise : tpl_missing(),
-                       &list.seq->items[i]));
-        else
-            TRY(tpl_filter_apply(r, raw->pos[0], items[i], &rest, &list.seq->items[i]));
-    }
-    *out = list;
-    return 0;
-}
-
-static int select_items(struct tpl *r, struct tpl_val from, const struct tpl_args *raw, bool attr,
-                        bool want, struct tpl_val *out)
-{
-    struct tpl_val *items, tested;
-    struct tpl_grow kept = { 0 };
-    uint32_t n, off = attr;
-    if (!tpl_truth(from))
-        return tpl_seq_new(r, TPL_ITER, 0, out);
-    if (attr && raw->n_pos == 0)
-        return tpl_fail(r, "selectattr and rejectattr need the name of an attribute");
-    TRY(tpl_items(r, from, &items, &n));
-    struct tpl_args rest = raw->n_pos > off ? without(raw, off + 1) : (struct tpl_args){ 0 };
-    for (uint32_t i = 0; i < n; i++) {
-        bool holds;
-        tested = items[i];
-        if (attr)
-            TRY(follow(r, items[i], raw->pos[0], tpl_missing(), &tested));
-        if (raw->n_pos > off)
-            TRY(tpl_test_apply(r, raw->pos[off], tested, &rest, &holds));
-        else
-            holds = tpl_truth(tested);
-        if (holds == want)
-            TRY(tpl_grow_put(r, &kept, items[i]));
-        TRY(tpl_burn(r, 1));
-    }
-    return tpl_seq_wrap(r, TPL_ITER, kept.items, kept.n, out);
-}
-
-FILTER(f_select) { return select_items(r, v[0], raw, false, true, out); }
-FILTER(f_reject) { return select_items(r, v[0], raw, false, false, out); }
-FILTER(f_selectattr) { return select_items(r, v[0], raw, true, true, out); }
-FILTER(f_rejectattr) { return select_items(r, v[0], raw, true, false, out); }
+/* --- one value -------------------------------------------------------------------------------- */
 
 FILTER(f_attr)
 {
@@ -533,68 +457,12 @@ const struct tpl_fn TPL_FILTERS_SEQ[] = {
     { "last", f_last, "", 0 },
     { "length", f_length, "", 0 },
     { "list", f_list, "", 0 },
-    { "map", f_map, NULL, 0 },
     { "max", f_max, "case_sensitive attribute", 0 },
     { "min", f_min, "case_sensitive attribute", 0 },
-    { "reject", f_reject, NULL, 0 },
-    { "rejectattr", f_rejectattr, NULL, 0 },
     { "reverse", f_reverse, "", 0 },
-    { "select", f_select, NULL, 0 },
-    { "selectattr", f_selectattr, NULL, 0 },
     { "slice", f_slice, "slices fill_with", 1 },
     { "sort", f_sort, "reverse case_sensitive attribute", 0 },
     { "sum", f_sum, "attribute start", 0 },
     { "unique", f_unique, "case_sensitive attribute", 0 },
     { NULL, NULL, NULL, 0 },
 };
-
-/* --- by name ---------------------------------------------------------------------------------- */
-
-static const struct tpl_fn *find_in(const struct tpl_fn *table, const char *name, size_t len)
-{
-    for (; table->name != NULL; table++)
-        if (strlen(table->name) == len && memcmp(table->name, name, len) == 0)
-            return table;
-    return NULL;
-}
-
-const struct tpl_fn *tpl_filter_find(const char *name, size_t len)
-{
-    const struct tpl_fn *fn = find_in(TPL_FILTERS_SEQ, name, len);
-    return fn != NULL ? fn : find_in(TPL_FILTERS_TEXT, name, len);
-}
-
-const struct tpl_fn *tpl_test_find(const char *name, size_t len)
-{
-    return find_in(TPL_TESTS, name, len);
-}
-
-int tpl_filter_apply(struct tpl *r, struct tpl_val name, struct tpl_val v,
-                     const struct tpl_args *args,
-                     struct tpl_val *out)
-{
-    struct tpl_str *s;
-    TRY(tpl_want_str(r, name, "the name of a filter", &s));
-    const struct tpl_fn *fn = tpl_filter_find(s->data, s->len);
-    if (fn == NULL)
-        return tpl_fail(r, "no filter named '%.*s'", (int)(s->len < 80 ? s->len : 80), s->data);
-    TRY(tpl_enter(r));
-    TRY(tpl_invoke(r, fn, v, args, out));
-    tpl_leave(r);
-    return 0;
-}
-
-int tpl_test_apply(struct tpl *r, struct tpl_val name, struct tpl_val v,
-                   const struct tpl_args *args,
-                   bool *out)
-{
-    struct tpl_str *s;
-    struct tpl_val result;
-    TRY(tpl_want_str(r, name, "the name of a test", &s));
-    const struct tpl_fn *fn = tpl_test_find(s->data, s->len);
-    if (fn == NULL)
-        return tpl_fail(r, "no test named '%.*s'", (int)(s->len < 80 ? s->len : 80), s->data);
-    TRY(tpl_invoke(r, fn, v, args, &result));
-    *out = tpl_truth(result);
-    return 0;
-}

@@ -2,9 +2,10 @@
  *
  * Idea: flat tables of struct tpl_fn, searched once, when a template is parsed (methods: when
  * called).
- * Files: template_filter.c (sequences), template_filter_text.c (strings and numbers),
- * template_is.c (tests), template_method.c (methods of str, dict, ...), template_format.c (%,
- * str.format, strftime).
+ * Files: template_filter.c (sequences), template_filter_map.c (map, select, ...),
+ * template_filter_text.c (strings), template_filter_num.c (numbers), template_is.c (tests),
+ * template_method.c (methods of str, dict, ...), template_str.c (what those share),
+ * template_format*.c (%, str.format, strftime).
  * Missing on purpose: random (a prompt must be reproducible), urlize, pprint, wordwrap. */
 #ifndef TEXT_TEMPLATE_FILTER_H
 #define TEXT_TEMPLATE_FILTER_H
@@ -17,13 +18,18 @@ const struct tpl_fn *tpl_test_find(const char *name, size_t len);
  * result is NULL where the sandbox forbids it or we do not have it. */
 const struct tpl_fn *tpl_method_find(struct tpl_val v, const struct tpl_str *name, bool *known);
 
-extern const struct tpl_fn TPL_FILTERS_SEQ[], TPL_FILTERS_TEXT[], TPL_TESTS[];
+extern const struct tpl_fn TPL_FILTERS_SEQ[], TPL_FILTERS_MAP[], TPL_FILTERS_TEXT[],
+    TPL_FILTERS_NUM[], TPL_TESTS[];
 
 /* Applies the filter or test called `name` to v (map, select): an error if there is none. */
 NODISCARD int tpl_filter_apply(struct tpl *r, struct tpl_val name, struct tpl_val v,
                                const struct tpl_args *args, struct tpl_val *out);
 NODISCARD int tpl_test_apply(struct tpl *r, struct tpl_val name, struct tpl_val v,
                              const struct tpl_args *args, bool *out);
+
+/* item.a.0.b for the path "a.0.b"; `otherwise` (or MISSING) stands in for undefined parts. */
+NODISCARD int tpl_follow(struct tpl *r, struct tpl_val item, struct tpl_val path,
+                         struct tpl_val otherwise, struct tpl_val *out);
 
 /* --- shared by filters and methods ------------------------------------------------------------ */
 enum tpl_case { TPL_LOWER, TPL_UPPER, TPL_CAPITALIZE, TPL_TITLE, TPL_SWAPCASE, TPL_CASEFOLD };

@@ -1,10 +1,7 @@
-/* Filters over strings and numbers, after jinja2's filters.py; tojson as Hugging Face redefines
+/* Filters over strings, after jinja2's filters.py; tojson as Hugging Face redefines
  * it. */
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <utf8proc.h>
@@ -12,7 +9,6 @@
 #include "base/utf8.h"
 #include "text/template_eval.h"
 #include "text/template_filter.h"
-#include "text/template_lex.h"
 #include "text/template_print.h"
 
 #define FILTER(name) \
@@ -296,41 +292,55 @@ FILTER(f_xmlattr)
     return tpl_sb_done(&b, out);
 }
 
-/* Appends s with &amp; and the like read back: the five of HTML that text needs, and numbers. */
-static void put_unescaped(struct tpl_sb *b, const struct tpl_str *s)
+/* "&#65;" and "&#x41;" at s[0]: the character and how long that is, or 0. */
+static size_t numeric_entity(const char *s, size_t n, uint32_t *cp)
 {
-    static const struct { const char *name; char c; } names[] = {
+    if (n < 4 || memcmp(s, "&#", 2) != 0)
+        return 0;
+    bool hex = (s[2] | 0x20) == 'x';
+    const char *digits = hex ? "0123456789abcdefABCDEF" : "0123456789";
+    size_t at = 2 + hex;
+    uint32_t x = 0;
+    for (; at < n && s[at] != '\0' && strchr(digits, s[at]) != NULL && x < 0x110000; at++)
+        x = x * (hex ? 16 : 10) +
+            (uint32_t)(s[at] <= '9' ? s[at] - '0' : (s[at] | 0x20) - 'a' + 10);
+    char probe[4];
+    if (at >= n || s[at] != ';' || x < 32 || utf8_put(probe, x) == 0)
+        return 0;
+    *cp = x;
+    return at + 1;
+}
+
+/* The five entities that text needs, and numbers. */
+static size_t entity(const char *s, size_t n, uint32_t *cp)
+{
+    static const struct {
+        const char *name;
+        char c;
+    } names[] = {
         { "&amp;", '&' }, { "&lt;", '<' }, { "&gt;", '>' }, { "&quot;", '"' }, { "&apos;", '\'' },
     };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        size_t len = strlen(names[i].name);
+        if (n >= len && memcmp(s, names[i].name, len) == 0) {
+            *cp = (uint32_t)names[i].c;
+            return len;
+        }
+    }
+    return numeric_entity(s, n, cp);
+}
+
+/* Appends s with its entities read. */
+static void put_unescaped(struct tpl_sb *b, const struct tpl_str *s)
+{
     for (size_t at = 0; at < s->len;) {
-        size_t len = 1;
         uint32_t cp = 0;
-        for (size_t i = 0; i < COUNT_OF(names) && cp == 0; i++) {
-            size_t n = strlen(names[i].name);
-            if (s->len - at >= n && memcmp(s->data + at, names[i].name, n) == 0) {
-                cp = (uint32_t)names[i].c;
-                len = n;
-            }
-        }
-        if (cp == 0 && s->len - at > 3 && memcmp(s->data + at, "&#", 2) == 0) {
-            bool hex = (s->data[at + 2] | 0x20) == 'x';
-            size_t end = at + 2 + hex;
-            uint32_t x = 0;
-            for (; end < s->len && x < 0x110000 && (hex ? isxdigit((unsigned char)s->data[end])
-                                                        : isdigit((unsigned char)s->data[end])); end++)
-                x = x * (hex ? 16 : 10) + (uint32_t)(s->data[end] <= '9' ? s->data[end] - '0'
-                                                                         : (s->data[end] | 0x20) - 'a' + 10);
-            char probe[4];
-            if (end < s->len && s->data[end] == ';' && x >= 32 && utf8_put(probe, x) > 0) {
-                cp = x;
-                len = end + 1 - at;
-            }
-        }
-        if (cp != 0)
+        size_t len = entity(s->data + at, s->len - at, &cp);
+        if (len > 0)
             tpl_sb_char(b, cp, tpl_origin_at(s, at));
         else
             tpl_sb_cut(b, s, at, at + 1);
-        at += len;
+        at += len > 0 ? len : 1;
     }
 }
 
@@ -370,189 +380,6 @@ FILTER(f_striptags)
     TRY(tpl_sb_done(&squeezed, &text));
     tpl_sb_init(&b, r);
     put_unescaped(&b, text.s);
-    return tpl_sb_done(&b, out);
-}
-
-/* --- numbers ---------------------------------------------------------------------------------- */
-
-FILTER(f_abs)
-{
-    (void)raw;
-    TRY(tpl_need_defined(r, v[0]));
-    if (!tpl_is_number(v[0]))
-        return tpl_fail(r, "bad operand type for abs(): '%s'", tpl_type_name(v[0]));
-    if (v[0].kind == TPL_FLOAT) {
-        *out = tpl_float(fabs(v[0].f));
-        return 0;
-    }
-    *out = tpl_int(tpl_as_int(v[0]));
-    return out->i < 0 ? tpl_negate(r, *out, out) : 0;
-}
-
-/* The text of a number without underscores and outer blanks; false if it is too long or empty. */
-static bool number_text(struct tpl *r, struct tpl_val v, char *text, size_t cap)
-{
-    struct tpl_val s;
-    if (tpl_str_strip(r, v.s, NULL, 3, &s) < 0 || s.s->len == 0 || s.s->len >= cap)
-        return false;
-    size_t n = 0;
-    for (uint32_t i = 0; i < s.s->len; i++) {
-        char c = s.s->data[i];
-        if (c == '\0' || (unsigned char)c >= 0x80)
-            return false;
-        if (c == '_' && i > 0 && i + 1 < s.s->len && isalnum((unsigned char)s.s->data[i - 1]) &&
-            isalnum((unsigned char)s.s->data[i + 1]))
-            continue;
-        text[n++] = c;
-    }
-    text[n] = '\0';
-    return true;
-}
-
-static bool parse_float(struct tpl *r, struct tpl_val v, double *out)
-{
-    char text[512], *end;
-    if (!number_text(r, v, text, sizeof text) || strpbrk(text, "xX(") != NULL)
-        return false; /* C reads hexadecimal floats and nan(...), Python does not */
-    *out = strtod(text, &end);
-    return *end == '\0' && end != text;
-}
-
-static bool parse_int(struct tpl *r, struct tpl_val v, int base, int64_t *out)
-{
-    char text[512], *end;
-    if (!number_text(r, v, text, sizeof text))
-        return false;
-    const char *p = text + (text[0] == '-' || text[0] == '+');
-    if (!isalnum((unsigned char)*p))
-        return false;
-    bool prefixed = p[0] == '0' && ((base == 16 && (p[1] | 0x20) == 'x') ||
-                                    (base == 8 && (p[1] | 0x20) == 'o') ||
-                                    (base == 2 && (p[1] | 0x20) == 'b'));
-    if (prefixed)
-        p += 2;
-    else if (p[0] == '0' && base == 16 && (p[1] | 0x20) == 'x')
-        return false;
-    errno = 0;
-    long long x = strtoll(p, &end, base);
-    if (errno != 0 || *end != '\0' || end == p || !isalnum((unsigned char)*p))
-        return false;
-    *out = text[0] == '-' ? -x : x;
-    return true;
-}
-
-/* int(value, default=0, base=10) */
-FILTER(f_int)
-{
-    (void)raw;
-    int64_t base, x;
-    double f = 0.0;
-    TRY(tpl_want_int(r, v[2], "int's base", 10, &base));
-    TRY(tpl_need_defined(r, v[0]));
-    if (base < 2 || base > 36)
-        return tpl_fail(r, "int's base must be from 2 to 36");
-    bool number = tpl_is_number(v[0]);
-    if (tpl_is_int(v[0])) {
-        *out = tpl_int(tpl_as_int(v[0]));
-        return 0;
-    }
-    if (v[0].kind == TPL_STR && parse_int(r, v[0], (int)base, &x)) {
-        *out = tpl_int(x);
-        return 0;
-    }
-    if (v[0].kind == TPL_FLOAT)
-        f = v[0].f;
-    else if (v[0].kind == TPL_STR)
-        number = parse_float(r, v[0], &f);
-    if (number && isfinite(f)) {
-        if (fabs(f) >= 9223372036854775808.0)
-            return tpl_fail(r, "an integer does not fit 64 bits");
-        *out = tpl_int((int64_t)f);
-        return 0;
-    }
-    *out = v[1].kind == TPL_MISSING ? tpl_int(0) : v[1];
-    return 0;
-}
-
-FILTER(f_float)
-{
-    (void)raw;
-    double f;
-    TRY(tpl_need_defined(r, v[0]));
-    if (tpl_is_number(v[0]))
-        *out = tpl_float(tpl_as_float(v[0]));
-    else if (v[0].kind == TPL_STR && parse_float(r, v[0], &f))
-        *out = tpl_float(f);
-    else
-        *out = v[1].kind == TPL_MISSING ? tpl_float(0.0) : v[1];
-    return 0;
-}
-
-/* Python's round(): to the nearest, ties by the exact binary value to even. */
-static double round_float(double f, int64_t digits)
-{
-    char text[400];
-    if (!isfinite(f) || digits > 22)
-        return f;
-    if (digits >= 0) {
-        snprintf(text, sizeof text, "%.*f", (int)digits, f);
-        return strtod(text, NULL);
-    }
-    double unit = digits < -308 ? INFINITY : pow(10.0, (double)-digits);
-    return isinf(unit) ? copysign(0.0, f) : rint(f / unit) * unit;
-}
-
-/* round(value, precision=0, method='common') */
-FILTER(f_round)
-{
-    (void)raw;
-    int64_t digits;
-    TRY(tpl_need_defined(r, v[0]));
-    TRY(tpl_want_int(r, v[1], "round's precision", 0, &digits));
-    bool common = v[2].kind == TPL_MISSING ||
-        (v[2].kind == TPL_STR && tpl_str_is(v[2].s, "common"));
-    bool up = v[2].kind == TPL_STR && tpl_str_is(v[2].s, "ceil");
-    if (!common && !up && !(v[2].kind == TPL_STR && tpl_str_is(v[2].s, "floor")))
-        return tpl_fail(r, "round's method must be common, ceil or floor");
-    if (!tpl_is_number(v[0]))
-        return tpl_fail(r, "round needs a number, not %s", tpl_type_name(v[0]));
-    if (common && tpl_is_int(v[0]) && digits >= 0) {
-        *out = tpl_int(tpl_as_int(v[0]));
-        return 0;
-    }
-    double f = tpl_as_float(v[0]), unit = pow(10.0, (double)digits);
-    if (common)
-        f = round_float(f, digits);
-    else
-        f = (up ? ceil(f * unit) : floor(f * unit)) / unit;
-    *out = tpl_is_int(v[0]) && common ? tpl_int((int64_t)f) : tpl_float(f);
-    return 0;
-}
-
-FILTER(f_filesizeformat)
-{
-    (void)raw;
-    static const char units[] = "kMGTPEZY";
-    struct tpl_sb b;
-    struct tpl_val number;
-    char text[64];
-    struct tpl_val args[3] = { v[0], tpl_missing(), tpl_missing() };
-    TRY(f_float(r, args, raw, &number));
-    double base = tpl_truth(v[1]) ? 1024 : 1000, bytes = number.f;
-    if (bytes == 1) {
-        snprintf(text, sizeof text, "1 Byte");
-    } else if (bytes < base) {
-        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
-    } else {
-        int i = 0;
-        double unit = base * base;
-        for (; i < 7 && bytes >= unit; i++)
-            unit *= base;
-        snprintf(text, sizeof text, "%.1f %c%s", base * bytes / unit,
-                 base > 1000 && i == 0 ? 'K' : units[i], base > 1000 ? "iB" : "B");
-    }
-    tpl_sb_init(&b, r);
-    tpl_sb_lit(&b, text);
     return tpl_sb_done(&b, out);
 }
 
@@ -615,20 +442,15 @@ FILTER(f_tojson)
 }
 
 const struct tpl_fn TPL_FILTERS_TEXT[] = {
-    { "abs", f_abs, "", 0 },
     { "capitalize", f_capitalize, "", 0 },
     { "center", f_center, "width", 0 },
     { "e", f_escape, "", 0 },
     { "escape", f_escape, "", 0 },
-    { "filesizeformat", f_filesizeformat, "binary", 0 },
-    { "float", f_float, "default", 0 },
     { "forceescape", f_forceescape, "", 0 },
     { "format", f_format, NULL, 0 },
     { "indent", f_indent, "width first blank", 0 },
-    { "int", f_int, "default base", 0 },
     { "lower", f_lower, "", 0 },
     { "replace", f_replace, "old new count", 2 },
-    { "round", f_round, "precision method", 0 },
     { "safe", f_safe, "", 0 },
     { "string", f_string, "", 0 },
     { "striptags", f_striptags, "", 0 },

@@ -137,14 +137,20 @@ static void put_data(struct tpl_lexer *x, size_t to, struct tpl_token *out)
                                .line = x->line };
 }
 
+/* The position of the next tag's "{", or the end. */
+static size_t next_tag(const struct tpl_lexer *x)
+{
+    for (size_t at = x->at; at + 1 < x->n; at++)
+        if (x->s[at] == '{' && strchr("%{#", x->s[at + 1]) != NULL)
+            return at;
+    return x->n;
+}
+
 /* Data up to the next tag, which is entered; the tag's token waits in the queue. */
 static int lex_data(struct tpl_lexer *x, struct tpl_token *out)
 {
-    size_t tag = x->at;
-    while (tag < x->n && !(x->s[tag] == '{' && strchr("%{#", x->s[tag + 1]) != NULL &&
-                           x->s[tag + 1] != '\0'))
-        tag++;
-    if (tag >= x->n) {
+    size_t tag = next_tag(x);
+    if (tag == x->n) {
         put_data(x, x->n, out);
         advance(x, x->n);
         return 0;
@@ -152,8 +158,7 @@ static int lex_data(struct tpl_lexer *x, struct tpl_token *out)
     char kind = x->s[tag + 1];
     size_t behind = tag + 2;
     char sign = x->s[behind] == '-' || x->s[behind] == '+' ? x->s[behind] : '\0';
-    if (sign != '\0')
-        behind++;
+    behind += sign != '\0';
     put_data(x, data_end(x, tag, sign, kind == '{'), out);
     char close = '\0';
     size_t raw = kind == '%' ? word_tag(x, behind, "raw", &close) : 0;
@@ -166,8 +171,9 @@ static int lex_data(struct tpl_lexer *x, struct tpl_token *out)
     if (kind == '#')
         return skip_comment(x);
     x->mode = kind == '{' ? TPL_LEX_VAR : TPL_LEX_BLOCK;
-    x->queued = (struct tpl_token){ .type = kind == '{' ? TPL_T_VAR_BEGIN : TPL_T_BLOCK_BEGIN,
-                                    .line = x->line };
+    x->queued = (struct tpl_token){
+        .type = kind == '{' ? TPL_T_VAR_BEGIN : TPL_T_BLOCK_BEGIN, .line = x->line
+    };
     x->has_queued = true;
     return 0;
 }

@@ -77,24 +77,31 @@ METHOD(m_zfill)
 
 enum char_class { ALPHA, DECIMAL, DIGIT, NUMERIC, ALNUM, SPACE, ASCII, PRINTABLE, IDENT };
 
+/* Digits that are not decimal: superscripts, subscripts, circled ones. */
+static bool is_odd_digit(uint32_t cp)
+{
+    return cp == 0xb2 || cp == 0xb3 || cp == 0xb9 || (cp >= 0x2070 && cp <= 0x2089) ||
+           (cp >= 0x2460 && cp <= 0x2468);
+}
+
 static bool is_class(uint32_t cp, enum char_class k)
 {
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
     bool alpha = c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO;
     bool decimal = c == UTF8PROC_CATEGORY_ND;
-    bool super = cp == 0xb2 || cp == 0xb3 || cp == 0xb9 || (cp >= 0x2070 && cp <= 0x2089) ||
-                 (cp >= 0x2460 && cp <= 0x2468);
-    switch (k) {
-    case ALPHA: return alpha;
-    case DECIMAL: return decimal;
-    case DIGIT: return decimal || super;
-    case NUMERIC: return decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
-    case ALNUM: return alpha || decimal || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
-    case SPACE: return tpl_is_space(cp);
-    case ASCII: return cp < 0x80;
-    case PRINTABLE: return cp == ' ' || (c < UTF8PROC_CATEGORY_ZS && c != UTF8PROC_CATEGORY_CN);
-    default: return cp == '_' || alpha || decimal;
-    }
+    bool numeric = c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO;
+    const bool is[] = {
+        [ALPHA] = alpha,
+        [DECIMAL] = decimal,
+        [DIGIT] = decimal || is_odd_digit(cp),
+        [NUMERIC] = numeric,
+        [ALNUM] = alpha || numeric,
+        [SPACE] = tpl_is_space(cp),
+        [ASCII] = cp < 0x80,
+        [PRINTABLE] = cp == ' ' || (c < UTF8PROC_CATEGORY_ZS && c != UTF8PROC_CATEGORY_CN),
+        [IDENT] = cp == '_' || alpha || decimal,
+    };
+    return is[k];
 }
 
 static int all_of(struct tpl *r, const struct tpl_str *s, enum char_class k, bool empty,

@@ -67,40 +67,44 @@ static int int_op(struct tpl *r, uint32_t op, int64_t a, int64_t b, struct tpl_v
     return 0;
 }
 
-static int float_op(struct tpl *r, uint32_t op, double a, double b, struct tpl_val *out)
+/* // and % as CPython's float_divmod: the rest has the sign of b. */
+static double float_divmod(double a, double b, bool want_mod)
 {
-    if ((op == '/' || op == OP_FLOORDIV || op == '%') && b == 0.0)
-        return tpl_fail(r, "division by zero");
-    double x = 0.0;
-    switch (op) {
-    case '+': x = a + b; break;
-    case '-': x = a - b; break;
-    case '*': x = a * b; break;
-    case '/': x = a / b; break;
-    case OP_FLOORDIV:
-    case '%': {
-        double mod = fmod(a, b), div = (a - mod) / b; /* as CPython's float_divmod */
-        if (mod != 0.0 && (b < 0) != (mod < 0)) {
-            mod += b;
-            div -= 1.0;
-        }
-        if (mod == 0.0)
-            mod = copysign(0.0, b);
-        double fl = floor(div);
-        x = op == '%' ? mod : div - fl > 0.5 ? fl + 1.0 : fl;
-        break;
+    double mod = fmod(a, b), div = (a - mod) / b;
+    if (mod != 0.0 && (b < 0) != (mod < 0)) {
+        mod += b;
+        div -= 1.0;
     }
-    default:
-        if (a == 0.0 && b < 0.0)
-            return tpl_fail(r, "0.0 cannot be raised to a negative power");
-        x = pow(a, b);
-        if (isnan(x) && !isnan(a) && !isnan(b))
-            return tpl_fail(r, "a power is not a real number");
-        if (isinf(x) && isfinite(a) && isfinite(b))
-            return tpl_fail(r, "a power is too large");
-    }
+    if (want_mod)
+        return mod == 0.0 ? copysign(0.0, b) : mod;
+    double whole = floor(div);
+    return div - whole > 0.5 ? whole + 1.0 : whole;
+}
+
+static int float_pow(struct tpl *r, double a, double b, struct tpl_val *out)
+{
+    if (a == 0.0 && b < 0.0)
+        return tpl_fail(r, "0.0 cannot be raised to a negative power");
+    double x = pow(a, b);
+    if (isfinite(a) && isfinite(b) && !isfinite(x))
+        return tpl_fail(r, isnan(x) ? "a power is not a real number" : "a power is too large");
     *out = tpl_float(x);
     return 0;
+}
+
+static int float_op(struct tpl *r, uint32_t op, double a, double b, struct tpl_val *out)
+{
+    if (b == 0.0 && (op == '/' || op == OP_FLOORDIV || op == '%'))
+        return tpl_fail(r, "division by zero");
+    switch (op) {
+    case '+': *out = tpl_float(a + b); return 0;
+    case '-': *out = tpl_float(a - b); return 0;
+    case '*': *out = tpl_float(a * b); return 0;
+    case '/': *out = tpl_float(a / b); return 0;
+    case OP_FLOORDIV:
+    case '%': *out = tpl_float(float_divmod(a, b, op == '%')); return 0;
+    default: return float_pow(r, a, b, out);
+    }
 }
 
 static int number_op(struct tpl *r, uint32_t op, struct tpl_val a, struct tpl_val b,
@@ -268,28 +272,40 @@ static int slice_str(struct tpl *r, struct tpl_str *s, int64_t from, int64_t ste
     return tpl_sb_done(&b, out);
 }
 
+/* What v[a:b:c] takes of n items: from, from + step, ...: count of them. */
+static int slice_range(struct tpl *r, const struct tpl_val part[3], int64_t n, int64_t *from,
+                       int64_t *step, uint32_t *count)
+{
+    int64_t to;
+    TRY(slice_bound(r, part[2], 1, step));
+    if (*step == 0)
+        return tpl_fail(r, "slice step cannot be zero");
+    bool back = *step < 0;
+    TRY(slice_bound(r, part[0], back ? INT64_MAX : 0, from));
+    TRY(slice_bound(r, part[1], INT64_MAX, &to));
+    *from = clamp(*from, n, back);
+    to = part[1].kind == TPL_NONE && back ? -1 : clamp(to, n, back);
+    int64_t room = back ? *from - to : to - *from;
+    uint64_t stride = back ? 0 - (uint64_t)*step : (uint64_t)*step;
+    *count = room <= 0 ? 0 : (uint32_t)(((uint64_t)room - 1) / stride + 1);
+    if (*count <= 1) /* the step may be huge */
+        *step = 1;
+    if (*count == 0)
+        *from = 0;
+    return 0;
+}
+
 int tpl_slice(struct tpl *r, struct tpl_val v, const struct tpl_val part[3], struct tpl_val *out)
 {
+    int64_t n, step = 1, from = 0;
+    uint32_t count = 0;
     TRY(tpl_need_defined(r, v));
     if (v.kind != TPL_STR && v.kind != TPL_LIST && v.kind != TPL_TUPLE && v.kind != TPL_RANGE)
         return tpl_fail(r, "'%s' object cannot be sliced", tpl_type_name(v));
-    int64_t n, step, from, to;
     TRY(tpl_len(r, v, &n));
-    TRY(slice_bound(r, part[2], 1, &step));
-    if (step == 0)
-        return tpl_fail(r, "slice step cannot be zero");
-    bool back = step < 0;
-    TRY(slice_bound(r, part[0], back ? INT64_MAX : 0, &from));
-    TRY(slice_bound(r, part[1], back ? INT64_MIN : INT64_MAX, &to));
-    from = clamp(from, n, back);
-    to = part[1].kind == TPL_NONE && back ? -1 : clamp(to, n, back);
-    int64_t room = back ? from - to : to - from;
-    uint64_t stride = back ? 0 - (uint64_t)step : (uint64_t)step;
-    uint32_t count = room <= 0 ? 0 : (uint32_t)(((uint64_t)room - 1) / stride + 1);
-    if (count <= 1) /* the step may be huge */
-        step = 1;
+    TRY(slice_range(r, part, n, &from, &step, &count));
     if (v.kind == TPL_STR)
-        return slice_str(r, v.s, count > 0 ? from : 0, step, count, out);
+        return slice_str(r, v.s, from, step, count, out);
     struct tpl_val list;
     TRY(tpl_seq_new(r, v.kind == TPL_RANGE ? TPL_LIST : v.kind, count, &list));
     for (uint32_t k = 0; k < count; k++)

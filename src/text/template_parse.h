@@ -1,5 +1,5 @@
 /* text/template_parse.h - tokens to a syntax tree: statements (template_parse.c) and expressions
- * (template_expr.c), by recursive descent.
+ * (template_expr.c, template_literal.c), by recursive descent.
  *
  * Invariant: nesting is at most limits.depth, so the C stack is bounded here and in the
  * interpreter. */
@@ -44,6 +44,10 @@ NODISCARD int tpl_p_expect_op(struct tpl_parser *p, uint32_t op, const char *wha
 NODISCARD int tpl_p_expect_name(struct tpl_parser *p, uint32_t *id); /* any name */
 NODISCARD int tpl_p_node(struct tpl_parser *p, enum tpl_op op, struct tpl_node **out);
 NODISCARD int tpl_p_intern(struct text_template *t, const char *name, size_t len, uint32_t *id);
+
+/* --- literals: the current token is a string or a number -------------------------------------- */
+NODISCARD int tpl_p_string(struct tpl_parser *p, struct tpl_node **out);
+NODISCARD int tpl_p_number(struct tpl_parser *p, struct tpl_node **out);
 
 /* --- expressions ------------------------------------------------------------------------------ */
 enum { TPL_NO_COND = 1, TPL_PARENS = 2 };

@@ -107,6 +107,8 @@ static void put_str_repr(struct tpl_sb *b, const struct tpl_str *s)
     bool single = memchr(s->data, '\'', s->len) != NULL,
         twice = memchr(s->data, '"', s->len) != NULL;
     char quote = single && !twice ? '"' : '\'';
+    if (s->safe)
+        tpl_sb_lit(b, "Markup(");
     tpl_sb_put(b, &quote, 1, 0);
     size_t done = 0;
     for (size_t at = 0; at < s->len;) {
@@ -121,6 +123,8 @@ static void put_str_repr(struct tpl_sb *b, const struct tpl_str *s)
     }
     tpl_sb_cut(b, s, done, s->len);
     tpl_sb_put(b, &quote, 1, 0);
+    if (s->safe)
+        tpl_sb_lit(b, ")");
 }
 
 static int put_items(struct tpl_sb *b, const struct tpl_seq *q, const char *open, const char *close)
@@ -195,21 +199,11 @@ int tpl_put_repr(struct tpl_sb *b, struct tpl_val v)
     case TPL_BOOL: tpl_sb_lit(b, v.b ? "True" : "False"); break;
     case TPL_INT: put_int(b, v.i); break;
     case TPL_FLOAT: put_float(b, v.f); break;
-    case TPL_STR:
-        if (v.s->safe)
-            tpl_sb_lit(b, "Markup(");
-        put_str_repr(b, v.s);
-        if (v.s->safe)
-            tpl_sb_lit(b, ")");
-        break;
-    case TPL_LIST:
-    case TPL_TUPLE:
-    case TPL_RANGE:
-    case TPL_VIEW:
-    case TPL_ITER:
-    case TPL_DICT:
-    case TPL_NS: return put_nested(b, v);
-    default: /* Python prints an address here; ours has none to show */
+    case TPL_STR: put_str_repr(b, v.s); break;
+    default:
+        if (tpl_is_seq(v) || v.kind == TPL_DICT || v.kind == TPL_NS)
+            return put_nested(b, v);
+        /* Python prints an address here; ours has none to show */
         tpl_sb_lit(b, "<");
         tpl_sb_lit(b, tpl_type_name(v));
         tpl_sb_lit(b, ">");
