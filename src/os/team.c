@@ -1,12 +1,17 @@
-/* A futex-backed generation counter instead of a pthread barrier: a region starts with one store
- * and ends with one count-down, and waiters spin only briefly before they sleep, because a spinning
- * thread on a machine with other work takes the core from the very thread it waits for.
+/* A region ends when its chunks are done and nobody is inside, not when every worker has passed a
+ * barrier: on a machine with other work a worker may be off its core just then, and to wait until
+ * it has woken up only to find nothing left costs a hundred times the region. So a region is a
+ * gate: the caller opens it, whoever is awake enters and takes chunks, and the caller closes it as
+ * soon as all chunks are taken and the last one inside has left. Late workers find it shut and go
+ * back to wait.
  *
- *     caller                      worker
- *     work = {fn, n}              wait until generation changes (spin, then futex)
- *     generation += 1, wake       take chunks
- *     take chunks                 pending -= 1, wake the caller at 0
- *     wait until pending == 0
+ *     gate   [ generation, odd while open : 32 | threads inside : 32 ]
+ *
+ *     caller                              worker
+ *     fn, shares; gate = open             wait for a change of `bell` (spin, then futex)
+ *     bell += 1; wake those asleep        enter: gate + 1, only if open
+ *     take chunks                         take chunks
+ *     close: gate (open, 0) -> shut       leave: gate - 1, wake the caller at 0
  *
  * Chunks: each thread owns a contiguous share with a counter of its own; when it is through it
  * helps the others, in order. The counters sit on cache lines of their own. */
@@ -37,10 +42,13 @@ struct os_team {
     os_team_fn fn;
     void *ctx;
     struct share *shares; /* (n_threads) */
-    _Alignas(CACHE_LINE) atomic_uint generation; /* region number; workers wait for a change */
-    _Alignas(CACHE_LINE) atomic_uint pending;    /* workers still inside the region */
+    _Alignas(CACHE_LINE) atomic_uint bell;       /* region number; workers wait for a change */
+    atomic_uint n_asleep;                        /* workers in the futex */
     atomic_bool stop;
+    _Alignas(CACHE_LINE) _Atomic uint64_t gate;
 };
+
+#define GATE_OPEN ((uint64_t)1 << 32) /* generations count in this unit: odd is open */
 
 struct worker_arg {
     struct os_team *team;
@@ -66,20 +74,74 @@ static void futex_wake(atomic_uint *word, int n)
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
 }
 
-/* Returns when *word is no longer `seen`; acquire, pairs with the release that changed it. */
-static unsigned wait_change(atomic_uint *word, unsigned seen)
+/* Returns when the bell is no longer `seen`; acquire, pairs with the caller's release. */
+static unsigned wait_bell(struct os_team *t, unsigned seen)
 {
     for (int i = 0; i < SPINS; i++) {
-        unsigned now = atomic_load_explicit(word, memory_order_acquire);
+        unsigned now = atomic_load_explicit(&t->bell, memory_order_acquire);
         if (now != seen)
             return now;
         pause_cpu();
     }
-    for (;;) {
-        unsigned now = atomic_load_explicit(word, memory_order_acquire);
-        if (now != seen)
-            return now;
-        futex_wait(word, seen);
+    /* seq_cst on n_asleep and bell, here and in ring_bell: either the caller sees us asleep and
+     * wakes us, or the futex sees the new bell and does not sleep. */
+    atomic_fetch_add(&t->n_asleep, 1);
+    unsigned now = atomic_load(&t->bell);
+    while (now == seen) {
+        futex_wait(&t->bell, seen);
+        now = atomic_load(&t->bell);
+    }
+    atomic_fetch_sub(&t->n_asleep, 1);
+    return now;
+}
+
+static void ring_bell(struct os_team *t)
+{
+    atomic_fetch_add(&t->bell, 1);
+    if (atomic_load(&t->n_asleep) != 0)
+        futex_wake(&t->bell, INT32_MAX);
+}
+
+/* The low half of the gate, where the threads inside are counted, as the futex sees it. */
+static atomic_uint *gate_count(struct os_team *t)
+{
+    _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the low half comes first");
+    return (atomic_uint *)(void *)&t->gate;
+}
+
+/* False if the gate is shut. acquire: sees fn, ctx and shares of the region it enters. */
+static bool enter_gate(struct os_team *t)
+{
+    uint64_t g = atomic_load_explicit(&t->gate, memory_order_relaxed);
+    while ((g & GATE_OPEN) != 0)
+        if (atomic_compare_exchange_weak_explicit(&t->gate, &g, g + 1, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
+/* release: the caller that closes the gate sees what fn wrote. */
+static void leave_gate(struct os_team *t)
+{
+    uint64_t g = atomic_fetch_sub_explicit(&t->gate, 1, memory_order_release);
+    if ((uint32_t)g == 1)
+        futex_wake(gate_count(t), 1);
+}
+
+/* Waits until nobody is inside, and shuts the gate in the same moment. */
+static void close_gate(struct os_team *t)
+{
+    for (int i = 0;; i++) {
+        uint64_t g = atomic_load_explicit(&t->gate, memory_order_relaxed);
+        if ((uint32_t)g == 0) {
+            if (atomic_compare_exchange_weak_explicit(&t->gate, &g, g + GATE_OPEN,
+                                                      memory_order_acquire, memory_order_relaxed))
+                return;
+        } else if (i < SPINS) {
+            pause_cpu();
+        } else {
+            futex_wait(gate_count(t), (uint32_t)g);
+        }
     }
 }
 
@@ -105,13 +167,13 @@ static void *worker_main(void *arg)
     mem_free(w);
     unsigned seen = 0;
     for (;;) {
-        seen = wait_change(&t->generation, seen);
+        seen = wait_bell(t, seen);
         if (atomic_load_explicit(&t->stop, memory_order_relaxed))
             return NULL;
-        take_chunks(t, me);
-        /* release: the caller sees what fn wrote when it sees 0 */
-        if (atomic_fetch_sub_explicit(&t->pending, 1, memory_order_acq_rel) == 1)
-            futex_wake(&t->pending, 1);
+        if (enter_gate(t)) {
+            take_chunks(t, me);
+            leave_gate(t);
+        }
     }
 }
 
@@ -162,8 +224,7 @@ void os_team_destroy(struct os_team *t)
     if (t == NULL)
         return;
     atomic_store_explicit(&t->stop, true, memory_order_relaxed);
-    atomic_fetch_add_explicit(&t->generation, 1, memory_order_release);
-    futex_wake(&t->generation, INT32_MAX);
+    ring_bell(t);
     for (uint32_t i = 0; i < t->n_started; i++)
         pthread_join(t->threads[i], NULL);
     mem_free(t->threads);
@@ -193,12 +254,9 @@ void os_team_run(struct os_team *t, uint32_t n_chunks, os_team_fn fn, void *ctx)
     t->fn = fn;
     t->ctx = ctx;
     deal_chunks(t, n_chunks);
-    atomic_store_explicit(&t->pending, t->n_threads - 1, memory_order_relaxed);
-    /* release: publishes fn, ctx and shares to the workers' acquire */
-    atomic_fetch_add_explicit(&t->generation, 1, memory_order_release);
-    futex_wake(&t->generation, (int)t->n_threads - 1);
+    /* release: publishes fn, ctx and shares to those who enter */
+    atomic_fetch_add_explicit(&t->gate, GATE_OPEN, memory_order_release);
+    ring_bell(t);
     take_chunks(t, 0);
-    unsigned left = atomic_load_explicit(&t->pending, memory_order_acquire);
-    while (left != 0)
-        left = wait_change(&t->pending, left);
+    close_gate(t);
 }
