@@ -135,6 +135,9 @@ static int settle(struct engine *e, struct err *err)
                                     .n_rows_step = p->n_rows_step, .n_blocks = (uint32_t)n_blocks,
                                     .block_len = l->block_len, .kv_bytes = n_blocks * block_bytes,
                                     .sharing = !p->no_sharing && l->slot_bytes == 0 };
+    ASSERT(p->n_ctx > 0);
+    ASSERT(p->n_rows_step >= p->n_seqs_max);
+    ASSERT(e->table_cap <= n_blocks); /* one sequence of full length fits: sched's condition */
     return 0;
 }
 
@@ -243,6 +246,9 @@ static int build(struct engine *e, struct err *err)
 
 int engine_create(struct engine **out, const struct engine_params *params, struct err *err)
 {
+    ASSERT(params->model != NULL);
+    ASSERT(params->tokenizer != NULL);
+    ASSERT(params->clock.now_ns != NULL);
     struct engine *e = mem_alloc(1, sizeof *e);
     if (e == NULL)
         return err_set(err, E_NOMEM, "no memory for an engine");
@@ -270,6 +276,9 @@ void engine_destroy(struct engine *e)
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
+    ASSERT(e->live == NULL);
+    ASSERT(e->inbox_first == NULL);
+    ASSERT(e->n_places == e->info.n_seqs_max); /* every sequence gave its place back */
     free_all(e);
 }
 
@@ -295,6 +304,7 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct engin
     else if (e->n_live >= e->n_requests_max)
         rc = err_set(err, E_FULL, "%u requests are waiting; try again later", e->n_live);
     if (rc == 0) {
+        ASSERT(s->next == NULL);
         *out = s; /* before the engine can call notify */
         if (e->inbox_last != NULL)
             e->inbox_last->next = s;

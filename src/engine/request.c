@@ -13,12 +13,15 @@ static void free_tail(struct engine *e, struct engine_stream *s)
                                          s->r.include_stop, &s->done.text);
     if (s->done.stop_index < 0)
         engine_stop_end(&s->stop, &s->done.text);
+    ASSERT(buf_status(&s->done.text) == 0);
 }
 
 /* Takes it out of schedule, KV memory and the list of the living. */
 static void give_back(struct engine *e, struct engine_stream *s)
 {
+    ASSERT(e->by_sched[s->sched_id] == s);
     if (s->place != ENGINE_NO_PLACE) {
+        ASSERT(e->n_places < e->info.n_seqs_max);
         kv_seq_release(&s->seq);
         e->places[e->n_places++] = s->place;
         s->place = ENGINE_NO_PLACE;
@@ -52,6 +55,8 @@ static void account(struct engine *e, struct engine_stream *s, enum engine_finis
 void engine_end(struct engine *e, struct engine_stream *s, enum engine_finish finish, int code,
                 const char *message)
 {
+    ASSERT(!atomic_load_explicit(&s->ended, memory_order_relaxed)); /* one DONE a stream */
+    ASSERT((finish == ENGINE_ERROR) == (code < 0));
     if (s->done.stop_index < 0)
         free_tail(e, s);
     if (finish == ENGINE_LENGTH && s->done.stop_index >= 0)
@@ -104,6 +109,7 @@ static int free_text(struct engine *e, struct engine_stream *s, int32_t id)
 
 void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token)
 {
+    ASSERT(token->id >= 0 && (uint32_t)token->id < e->n_vocab);
     if (s->first_ns == 0)
         s->first_ns = engine_now(e);
     if (is_end(e, s, token->id)) {

@@ -19,7 +19,9 @@ size_t engine_ring_cost(size_t len) { return sizeof(uint32_t) + len; }
 size_t engine_ring_room(const struct engine_ring *r)
 {
     size_t tail = atomic_load_explicit(&r->tail, memory_order_acquire); /* with get's release */
-    return r->cap - (atomic_load_explicit(&r->head, memory_order_relaxed) - tail);
+    size_t used = atomic_load_explicit(&r->head, memory_order_relaxed) - tail;
+    ASSERT(used <= r->cap);
+    return r->cap - used;
 }
 
 static size_t copy_in(struct engine_ring *r, size_t at, const void *data, size_t len)

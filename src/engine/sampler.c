@@ -243,6 +243,8 @@ static double narrow(struct engine_sampler *s, uint32_t n, double target, uint32
 static uint32_t keep_until(struct engine_sampler *s, uint32_t n, double target)
 {
     static const int LEVELS[3][2] = { { 21, 11 }, { 10, 11 }, { 0, 10 } };
+    ASSERT(n > 0);
+    ASSERT(target > 0.0);
     uint32_t key = 0, kept = 0;
     double mass = 0.0;
     for (int i = 0; i < 3; i++)
@@ -339,6 +341,7 @@ static double unit_at(uint64_t seed, uint64_t position)
 
 static int32_t draw(const struct candidate *c, uint32_t n, double unit)
 {
+    ASSERT(unit >= 0.0 && unit < 1.0);
     double target = unit * total_weight(c, n), sum = 0.0;
     int32_t id = -1;
     for (uint32_t i = 0; i < n; i++) {
@@ -408,6 +411,7 @@ static void report(const struct engine_sampler *s, const struct engine_sampler_i
 int engine_sampler_pick(struct engine_sampler *s, const struct engine_sampler_params *p,
                         const struct engine_sampler_input *in, struct engine_sampled *out)
 {
+    ASSERT(in->n_prompt <= in->n_ids);
     uint32_t raw_best = 0, best = 0;
     TRY(find_best(in->logits, s->n_vocab, &raw_best));
     const float *logits = edit(s, p, in);

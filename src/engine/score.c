@@ -73,7 +73,8 @@ static void lane_restart(struct lane *l)
 /* Feeds the first n of l->ids; logits of rows [from, n). */
 static int lane_feed(struct lane *l, uint32_t n, uint32_t from, const float **logits)
 {
-    ASSERT(n > 0 && n <= l->n_rows);
+    ASSERT(n > 0);
+    ASSERT(n <= l->n_rows);
     ASSERT(from <= n);
     struct model_span span = { .n_rows = n, .pos0 = l->pos, .blocks = l->table, .slot = l->slot };
     struct model_batch batch = { .ids = l->ids, .n_rows = n, .spans = &span, .n_spans = 1,

@@ -10,6 +10,8 @@ void engine_take(struct engine *e, struct engine_stream *s)
 {
     int rc = sched_add(e->sched, s->r.n_prompt, &s->sched_id);
     CHECK(rc == 0); /* submit counts: never more than n_requests_max are alive */
+    ASSERT(e->by_sched[s->sched_id] == NULL);
+    ASSERT(s->place == ENGINE_NO_PLACE);
     e->by_sched[s->sched_id] = s;
     s->prev = NULL;
     s->next = e->live;
@@ -85,6 +87,7 @@ static void admit(struct engine *e, struct engine_stream *s)
     kv_seq_init(&s->seq, e->prefix, s->root, e->tables + (size_t)s->place * e->table_cap,
                 e->table_cap);
     uint32_t n = kv_seq_match(&s->seq, s->ids, s->n_ids);
+    ASSERT(n < s->n_ids); /* the last token is always computed: its logits are wanted */
     if (slot_bytes > 0)
         memset(e->slots + s->place * slot_bytes, 0, slot_bytes);
     if (s->admit_ns == 0) {
@@ -102,6 +105,7 @@ static void admit(struct engine *e, struct engine_stream *s)
 static void preempt(struct engine *e, struct engine_stream *s)
 {
     ASSERT(s->place != ENGINE_NO_PLACE);
+    ASSERT(e->n_places < e->info.n_seqs_max);
     kv_seq_release(&s->seq);
     e->places[e->n_places++] = s->place;
     s->place = ENGINE_NO_PLACE;
@@ -147,6 +151,8 @@ static uint32_t compose(struct engine *e, const struct sched_act *act)
             e->want[n_want++] = row - 1;
     }
     ASSERT(row == act->n_rows);
+    ASSERT(row <= e->info.n_rows_step);
+    ASSERT(n_want <= act->n_items);
     return n_want;
 }
 
@@ -221,6 +227,7 @@ static void run_batch(struct engine *e, const struct sched_act *act)
         else
             commit(e, s, span->n_rows, row); /* finds out itself whether its row is finite */
     }
+    ASSERT(at == n_want);
 }
 
 static void check_all(const struct engine *e)

@@ -145,6 +145,8 @@ static int copy_request(struct engine_stream *s, const struct engine_request *r)
     s->r = *r;
     s->n_limit = r->n_prompt + (r->max_tokens == 0 ? n_left
                                                    : (uint32_t)num_min(r->max_tokens, n_left));
+    ASSERT(s->n_limit > r->n_prompt);
+    ASSERT(s->n_limit <= e->info.n_ctx);
     s->ids = arena_bytes(&s->arena, s->n_limit * sizeof *s->ids);
     s->r.bias = copy(&s->arena, r->bias, r->n_bias, sizeof *r->bias);
     s->r.stop_ids = copy(&s->arena, r->stop_ids, r->n_stop_ids, sizeof *r->stop_ids);
@@ -209,7 +211,9 @@ int engine_stream_create(struct engine_stream **out, struct engine *e,
 
 void engine_stream_unref(struct engine_stream *s)
 {
-    if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) > 1)
+    unsigned refs = atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel);
+    ASSERT(refs >= 1);
+    if (refs > 1)
         return;
     buf_fini(&s->done.text);
     arena_fini(&s->arena);
@@ -238,6 +242,8 @@ void engine_stream_put(struct engine_stream *s, const struct engine_sampled *tok
     const struct engine_part parts[] = { { &wire, sizeof wire },
                                          { token->top, token->n_top * sizeof *token->top },
                                          { buf_str(text), text->len } };
+    ASSERT(token->n_top <= s->r.n_top);
+    ASSERT(parts[0].len + parts[1].len + parts[2].len <= s->event_max);
     bool ok = engine_ring_put(&s->ring, parts, COUNT_OF(parts));
     ASSERT(ok); /* a request without room for one event is paused, not run */
     (void)ok;
@@ -254,6 +260,7 @@ static bool take_token(struct engine_stream *s, struct engine_event *ev)
         engine_poke(s->engine); /* it may have room enough again */
     ASSERT(len >= sizeof wire);
     memcpy(&wire, s->event, sizeof wire);
+    ASSERT(len == sizeof wire + wire.n_top * sizeof *ev->top + wire.text_len);
     const uint8_t *top = s->event + sizeof wire;
     *ev = (struct engine_event){ .kind = ENGINE_TOKEN, .id = wire.id, .logprob = wire.logprob,
                                  .n_top = wire.n_top, .text_len = wire.text_len, .message = "",
@@ -321,6 +328,7 @@ void engine_stream_close(struct engine_stream *s)
         return;
     engine_stream_cancel(s);
     pthread_mutex_lock(&s->lock);
+    ASSERT(!s->closed);
     s->closed = true;
     pthread_mutex_unlock(&s->lock);
     engine_stream_unref(s);
