@@ -102,6 +102,7 @@ check: $(UNIT_BINS)
 # --- the kernel referee ----------------------------------------------------------------------------------
 CHECKKERNEL_SRC := $(wildcard tests/checkkernel/*.c)
 $(O)/tests/checkkernel: $(patsubst %.c,$(O)/obj/%.o,$(CHECKKERNEL_SRC)) $(call upto,kernel)
+	@mkdir -p $(@D)
 	$(if $(filter 0,$(V)),@echo "  LD   $@")
 	$(Q)$(CC) $(OPTS) $(LDFLAGS) $(if $(CROSS),-static) -o $@ $^ -lm -lpthread
 checkkernel: $(O)/tests/checkkernel

@@ -29,6 +29,9 @@ void kernel_init(struct kernel_table *k, unsigned flags)
 #if defined(__x86_64__)
     if ((flags & KERNEL_AVX2) != 0)
         kernel_init_avx2(k);
+#elif defined(__aarch64__)
+    if ((flags & KERNEL_NEON) != 0)
+        kernel_init_neon(k);
 #else
     (void)flags;
 #endif

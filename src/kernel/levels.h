@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 void kernel_init_avx2(struct kernel_table *k);
+#elif defined(__aarch64__)
+void kernel_init_neon(struct kernel_table *k);
 #endif
 
 #endif

@@ -99,7 +99,8 @@ static ALWAYS_INLINE void tile(struct shape s, uint32_t n_x, const struct job *j
             _mm256_maskstore_ps(j->y[r] + 8 * i, j->valid[i], acc[i][r]);
 }
 
-/* Three activation rows fill the sixteen registers; two planes need sums of both, so they take two. */
+/* Three activation rows fill the sixteen registers; two planes need sums of both, so they take two.
+ * */
 #define TILES_2(name, ...)                                                                       \
     static void name##_1(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 1, j); }     \
     static void name##_2(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 2, j); }

@@ -279,7 +279,8 @@ static void panel_iq4_xs(const uint8_t *const row_in[8], uint32_t n, uint32_t ha
     }
 }
 
-/* The six-bit scales of a row of Q4_K or Q5_K as two runs of eight bytes: four at a time in words. */
+/* The six-bit scales of a row of Q4_K or Q5_K as two runs of eight bytes: four at a time in words.
+ * */
 static ALWAYS_INLINE void bytes_k4(const uint8_t *packed, uint64_t *scale, uint64_t *min)
 {
     uint32_t w0 = load_le32(packed);
@@ -406,7 +407,7 @@ static void panel_q3_k(const uint8_t *const row_in[8], uint32_t n, uint32_t half
         for (int r = 0; r < 8; r++) {
             uint64_t low = load_le64(row[r] + 96);
             uint32_t high = load_le32(row[r] + 104);
-            for (int k = 0; k < 2; k++) { /* eight scales: a nibble each, two bits from the last word */
+            for (int k = 0; k < 2; k++) { /* eight scales: a nibble and two bits each */
                 uint64_t four = high >> 4 * k & 0x03030303;
                 uint64_t next = high >> (4 * k + 2) & 0x03030303;
                 uint64_t s = (low >> 4 * k & 0x0f0f0f0f0f0f0f0f) | four << 4 | next << 36;
@@ -480,7 +481,8 @@ static ALWAYS_INLINE __m256 e8m0_halves(__m256i e)
     return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
 }
 
-/* The seven bits as exponent and mantissa of a float, times 2^(127 - 7 - 1); the NaN code gives 0. */
+/* The seven bits as exponent and mantissa of a float, times 2^(127 - 7 - 1); the NaN code gives 0.
+ * */
 static ALWAYS_INLINE __m256 ue4m3_halves(__m256i x)
 {
     __m256i bits = _mm256_slli_epi32(_mm256_and_si256(x, _mm256_set1_epi32(0x7f)), 20);
