@@ -207,6 +207,7 @@ const struct cmd_verb CMD_SERVE = {
     .examples = "  naru serve\n"
                 "  naru serve -m model.gguf --port 9000 --ctx 8192 --kv-bytes 2G\n"
                 "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"
+                "  -H 'content-type: application/json' \\\n"
                 "  -d '{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}'\n",
     .table = &table,
     .run = serve,
