@@ -186,6 +186,58 @@ static void second_turn_computes_only_what_is_new(void **state)
     close_engine(e);
 }
 
+/* The bundled model as it is run: half-precision rows, blocks of the default length, two threads. */
+static void bundled_model_same_alone_and_batched(void **state)
+{
+    (void)state;
+    static const char *const texts[] = { "Hello, how are you?", "Once upon a time there was a king who",
+                                         "Once upon a time there was a king who had two sons", "The" };
+    enum { N = COUNT_OF(texts) };
+    struct small s = { 0 };
+    struct err err = { 0 };
+    struct device_params dp = { .n_threads = 2 };
+    struct model_params mp = { .kv_type = KERNEL_F16 };
+    if (model_file_open(&s.file, "models/naru-chat.gguf", &err) == E_NOT_FOUND) {
+        print_message("models/naru-chat.gguf is absent\n");
+        skip();
+    }
+    if (s.file == NULL || device_create(&s.device, &dp, &err) < 0 ||
+        model_create(&s.model, s.file, s.device, &mp, &err) < 0 ||
+        model_file_tokenizer(s.file, &s.tokenizer, &err) < 0)
+        fail_msg("%s", err.text);
+    struct engine_params p = small_params(&s);
+    p.n_rows_step = 16;
+    struct engine *e = engine_with(&p);
+    struct engine_stream *streams[N];
+    struct answer *want = test_calloc(N, sizeof *want), a;
+    int32_t ids[N][PROMPT_MAX];
+    struct engine_request r[N];
+    for (uint32_t i = 0; i < N; i++) {
+        r[i] = engine_request_defaults(ids[i], encode(&s, texts[i], ids[i]));
+        r[i].max_tokens = 24;
+        r[i].sampler.seed = i;
+        r[i].sampler.temperature = i == 1 ? 0.0f : 0.8f;
+        r[i].logprobs = true;
+        ask(e, &r[i], &want[i]);
+        engine_forget(e);
+    }
+    for (int round = 0; round < 2; round++) { /* computed, then shared */
+        for (uint32_t i = 0; i < N; i++)
+            streams[i] = submit(e, &r[i]);
+        for (uint32_t i = 0; i < N; i++) {
+            finish(streams[i], &a);
+            assert_int_equal(a.n, want[i].n);
+            assert_memory_equal(a.ids, want[i].ids, sizeof a.ids);
+            assert_string_equal(a.text, want[i].text);
+            assert_true(a.logprob_sum == want[i].logprob_sum);
+        }
+    }
+    close_engine(e);
+    test_free(want);
+    void *loaded = &s;
+    assert_int_equal(small_unload(&loaded), 0);
+}
+
 /* --- how an answer ends --- */
 
 static void stops_at_strings(void **state)
@@ -418,6 +470,7 @@ int answer_test(void)
         cmocka_unit_test(greedy_text_as_expected),
         cmocka_unit_test(same_ids_however_computed),
         cmocka_unit_test(second_turn_computes_only_what_is_new),
+        cmocka_unit_test(bundled_model_same_alone_and_batched),
         cmocka_unit_test(stops_at_strings),
         cmocka_unit_test(stops_at_ids),
         cmocka_unit_test(ends_with_the_models_token),
