@@ -13,8 +13,6 @@
 #include "cmd/cmd.h"
 #include "os/team.h"
 
-#define LIST_MAX 16
-
 static const struct opt opts[] = {
     CMD_COMMON(struct bench_args),
     { "pp", 0, OPT_TEXT, offsetof(struct bench_args, pp), "N,...",
@@ -211,20 +209,20 @@ static void measure_machine(struct bench *b)
 /* --- the verb -----------------------------------------------------------------------------------
  * */
 
-/* "128,512" to numbers from min to max; returns how many. */
-static int parse_list(const char *name, const char *text, uint32_t min, uint32_t *out,
+/* "128,512" to numbers from min to 1 M. */
+static int parse_list(const char *name, const char *text, uint32_t min, struct bench_list *out,
                       struct err *err)
 {
-    int n = 0;
     for (const char *s = text;; s++) {
         char *end;
         unsigned long x = strtoul(s, &end, 10);
-        if (end == s || *s == '-' || x < min || x > 1u << 20 || n == LIST_MAX)
-            return err_set_field(err, E_USAGE, name, "--%s %s: must be up to %d numbers from %u "
-                                 "to 1048576 with commas between", name, text, LIST_MAX, min);
-        out[n++] = (uint32_t)x;
+        if (end == s || *s == '-' || x < min || x > 1u << 20 || out->n == BENCH_LIST_MAX)
+            return err_set_field(err, E_USAGE, name,
+                                 "--%s %s: must be up to %d numbers from %u to 1048576 with "
+                                 "commas between", name, text, BENCH_LIST_MAX, min);
+        out->items[out->n++] = (uint32_t)x;
         if (*end == '\0')
-            return n;
+            return 0;
         if (*end != ',')
             return err_set_field(err, E_USAGE, name, "--%s %s: expected a comma at \"%.10s\"", name,
                                  text, end);
@@ -234,19 +232,11 @@ static int parse_list(const char *name, const char *text, uint32_t min, uint32_t
 
 static int measure_model(struct bench *b, struct err *err)
 {
-    const struct bench_args *a = b->args;
-    uint32_t pp[LIST_MAX];
-    uint32_t depth[LIST_MAX];
-    uint32_t batch[LIST_MAX];
-    int n_pp = parse_list("pp", a->pp, 1, pp, err);
-    int n_depth = n_pp < 0 ? n_pp : parse_list("depth", a->depth, 0, depth, err);
-    int n_batch = n_depth < 0 ? n_depth : parse_list("batch", a->batch, 1, batch, err);
-    TRY(n_batch);
-    for (int i = 0; i < n_pp; i++)
-        TRY(bench_prefill(b, pp[i], err));
-    for (int i = 0; i < n_depth; i++)
-        for (int j = 0; j < n_batch; j++)
-            TRY(bench_decode(b, depth[i], batch[j], err));
+    for (uint32_t i = 0; i < b->pp.n; i++)
+        TRY(bench_prefill(b, b->pp.items[i], err));
+    for (uint32_t i = 0; i < b->depth.n; i++)
+        for (uint32_t j = 0; j < b->batch.n; j++)
+            TRY(bench_decode(b, b->depth.items[i], b->batch.items[j], err));
     return 0;
 }
 
@@ -254,6 +244,9 @@ static int open_bench(struct bench *b, struct err *err)
 {
     const struct bench_args *a = b->args;
     struct model_params mp = { 0 };
+    TRY(parse_list("pp", a->pp, 1, &b->pp, err));
+    TRY(parse_list("depth", a->depth, 0, &b->depth, err));
+    TRY(parse_list("batch", a->batch, 1, &b->batch, err));
     TRY(cmd_kv_type(a->kv, &mp.kv_type, err));
     if (a->machine_only) {
         struct device_params dp = { .n_threads = a->common.n_threads, .cpu_level = a->common.cpu };

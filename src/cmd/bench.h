@@ -25,10 +25,17 @@ struct bench_result {
     bool of_model;
 };
 
+#define BENCH_LIST_MAX 16
+struct bench_list {
+    uint32_t items[BENCH_LIST_MAX];
+    uint32_t n;
+};
+
 struct os_team;
 struct bench {
     const struct bench_args *args;
     struct cmd_model model;
+    struct bench_list pp, depth, batch;
     struct device *device;    /* model.device */
     struct os_team *team;
     struct kernel_probe probe;

@@ -104,6 +104,8 @@ struct cmd_model {
 /* The file a verb works on: -m, or the bundled model beside the binary or in /usr/share/naru.
  * mem_free it. E_NOT_FOUND names the places looked at. */
 NODISCARD int cmd_model_path(const struct cmd_common *c, char **path, struct err *err);
+/* model_file_open whose errors name the file. */
+NODISCARD int cmd_file_open(struct model_file **out, const char *path, struct err *err);
 /* Opens file, device and model, with a progress line on a terminal. */
 NODISCARD int cmd_model_load(struct cmd_model *m, const struct cmd_common *c,
                              const struct model_params *params, struct err *err);

@@ -22,7 +22,7 @@ static int inspect_path(struct args *a, const struct opt_list *words, struct buf
     char *path = NULL;
     TRY(cmd_model_path(&a->common, &path, err));
     struct model_file *file = NULL;
-    int rc = model_file_open(&file, path, err);
+    int rc = cmd_file_open(&file, path, err);
     if (rc == 0)
         rc = model_inspect(file, a->common.json, out, err);
     model_file_close(file);

@@ -50,11 +50,21 @@ int cmd_model_path(const struct cmd_common *c, char **path, struct err *err)
     return *path != NULL ? 0 : err_set(err, E_NOMEM, "out of memory");
 }
 
+int cmd_file_open(struct model_file **out, const char *path, struct err *err)
+{
+    int rc = model_file_open(out, path, err);
+    if (rc < 0 && strstr(err->text, path) == NULL) {
+        struct err inner = *err;
+        err_set_field(err, rc, inner.field, "%s: %s", path, inner.text);
+    }
+    return rc;
+}
+
 static int open_parts(struct cmd_model *m, const struct cmd_common *c,
                       const struct model_params *params, struct err *err)
 {
     struct device_params dp = { .n_threads = c->n_threads, .cpu_level = c->cpu };
-    TRY(model_file_open(&m->file, m->path, err));
+    TRY(cmd_file_open(&m->file, m->path, err));
     TRY(device_create(&m->device, &dp, err));
     TRY(model_create(&m->model, m->file, m->device, params, err));
     int rc = model_file_tokenizer(m->file, &m->tokenizer, err);

@@ -294,13 +294,16 @@ static int render_prompt(struct run_session *s, const char *prompt, size_t len,
 static int prompt_ids(struct run_session *s, const char *prompt, size_t len, struct text_ids *ids,
                       struct err *err)
 {
-    if (len == 0)
-        return err_set_field(err, E_USAGE, "prompt", "the prompt is empty; give at least one word");
-    if (s->chat != NULL)
+    if (s->chat != NULL && len > 0)
         return render_prompt(s, prompt, len, ids, err);
     unsigned flags = TEXT_ADD_SPECIAL | (s->args->special ? TEXT_PARSE_SPECIAL : 0);
     int rc = text_encode(s->model.tokenizer, prompt, len, NULL, flags, ids);
-    return rc == 0 ? 0 : err_set_field(err, rc, "prompt", "tokenizing: %s", err_code_text(rc));
+    if (rc < 0)
+        return err_set_field(err, rc, "prompt", "tokenizing: %s", err_code_text(rc));
+    /* --raw with a model that begins texts with a token of its own needs no word from us. */
+    if (len == 0 && (s->chat != NULL || ids->n == 0))
+        return err_set_field(err, E_USAGE, "prompt", "the prompt is empty; give at least one word");
+    return 0;
 }
 
 static int one_shot(struct run_session *s, const char *prompt, size_t len, struct err *err)

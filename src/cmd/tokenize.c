@@ -34,7 +34,7 @@ static int open_tokenizer(const struct args *a, struct model_file **file,
 {
     char *path = NULL;
     TRY(cmd_model_path(&a->common, &path, err));
-    int rc = model_file_open(file, path, err);
+    int rc = cmd_file_open(file, path, err);
     if (rc == 0)
         rc = model_file_tokenizer(*file, tok, err);
     if (rc == E_NOT_FOUND && *file != NULL)

@@ -123,7 +123,7 @@ def test_tokenize():
     assert run("tokenize", "--count", "--no-bos", stdin=text.encode())[0] == b"%d\n" % len(j["ids"])
     bad = b"ab\xff\xfe\xc3"
     ids = one_json("tokenize", "--no-bos", stdin=bad)["ids"]
-    assert len(ids) >= 5                                    # byte by byte, no loss, no crash
+    assert len(ids) >= 4                                    # the bad bytes one by one, no crash
 
 
 def test_run():
@@ -161,8 +161,7 @@ def test_score_and_logits():
     assert n - 1 <= j["tokens"] <= n
     assert abs(j["nll"] * j["tokens"] / math.log(2) / len(text) - j["bits_per_byte"]) < 1e-9
     logits = one_json("logits", "--ids", "1 2 3")["logits"]
-    vocab = one_json("inspect", BUNDLED)["meta"]["tokenizer.ggml.tokens"]
-    assert len(logits) == (len(vocab) if isinstance(vocab, list) else vocab["length"])
+    assert len(logits) == one_json("inspect", BUNDLED)["meta"]["tokenizer.ggml.tokens"]["n"]
     assert all(isinstance(x, float) or isinstance(x, int) for x in logits)
 
 
