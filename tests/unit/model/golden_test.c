@@ -69,7 +69,7 @@ static void check_open(const struct fixture *f, const char *path, const char *le
 {
     static const uint32_t CHUNKS[] = { 7, 1 };
     struct run t;
-    struct run_params p = { path, level, 2, KERNEL_F32, 16, n_ctx };
+    struct run_params p = { path, level, 1, KERNEL_F32, 16, n_ctx };
     run_open(&t, &p);
     float *whole = run_all(&t, f->ids, f->n_ids, f->n_ids);
     double far = distance(f, whole, t.n_vocab);
