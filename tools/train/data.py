@@ -92,6 +92,26 @@ def doc_ids(tok, d, rng=None):
     return chat_ids(tok, d) + [bpe.EOS]
 
 
+def copies(tok, n, seed, shared):
+    """Documents that repeat themselves: half of them rows of random ids two to four times over, half the request to repeat
+    a sentence. Small models learn late to look back for what was said; this makes it early."""
+    rng, out = np.random.default_rng(seed), []
+    lines = [x.strip() for name in ("tiny", "ko-chat") for d in split(documents(name, shared))[0][:1200]
+             for x in ([d] if isinstance(d, str) else [d[1][1]]) for x in re.split(r"(?<=[.!?]) |\n", x) if 3 < len(x) < 90]
+    for _ in range(n):
+        if rng.random() < 0.5:
+            row = rng.integers(tok.off, tok.vocab, rng.integers(6, 60)).tolist()
+            out.append([bpe.BOS] + row * int(rng.integers(2, 5)) + [bpe.EOS])
+        else:
+            turns = []
+            for _ in range(rng.integers(1, 4)):
+                x = lines[rng.integers(len(lines))]
+                ask = talk.REPEAT_KO if re.search("[가-힣]", x) else talk.REPEAT
+                turns += [("user", ask[rng.integers(len(ask))] + x), ("assistant", x)]
+            out.append(chat_ids(tok, turns) + [bpe.EOS])
+    return out
+
+
 class Source:
     """Encoded documents of one source: flat ids and the start of each document."""
 
@@ -107,19 +127,19 @@ class Source:
 
 def load(tok, name, shared, cache):
     """-> (train Source, held-back Source); encoded once and kept in the cache folder."""
-    if name == "talk":
-        stamp = talk.conversations.__code__.co_code.hex()[:64] + str(os.path.getsize(talk.__file__))
-    else:
-        stamp = "" if name == "ask-story" else str(os.path.getsize(os.path.join(shared, FILES[name])))
-        if name == "chat-en":
-            stamp += SUMS.pattern
+    stamp = str(os.path.getsize(os.path.join(shared, FILES[name]))) if name in FILES else str(os.path.getsize(talk.__file__))
+    if name == "chat-en":
+        stamp += SUMS.pattern
     key = hashlib.sha256(json.dumps([name, stamp, tok.merges]).encode()).hexdigest()[:12]
     path = os.path.join(cache, f"{name}-{key}.npz")
     if not os.path.exists(path):
         os.makedirs(cache, exist_ok=True)
         rng, out = np.random.default_rng(7), {}
-        for part, docs in zip(("tr", "va"), split(documents(name, shared))):
-            enc = [doc_ids(tok, d, rng if part == "tr" else None) for d in docs]
+        if name == "copy":
+            parts = [copies(tok, 20000, 1, shared), copies(tok, 200, 2, shared)]
+        else:
+            parts = [[doc_ids(tok, d, rng if i == 0 else None) for d in docs] for i, docs in enumerate(split(documents(name, shared)))]
+        for part, enc in zip(("tr", "va"), parts):
             out[part + "_ids"] = np.concatenate([np.array(e, np.uint16) for e in enc]) if enc else np.zeros(0, np.uint16)
             out[part + "_starts"] = np.cumsum([0] + [len(e) for e in enc]).astype(np.int64)
         tmp = f"{path}.{os.getpid()}.npz"

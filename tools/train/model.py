@@ -165,7 +165,7 @@ def kda_chunks(q, k, v, g, b, C=16):
     up, dn = (G - mid).clamp(-80, 80).exp(), (mid - G).clamp(-80, 80).exp()   # centred, so neither side overflows
     ku, kd, qu = k * up, k * dn, q * up
     low = torch.ones(C, C, dtype=torch.bool, device=q.device)
-    A = (b * (ku @ kd.transpose(-1, -2))).masked_fill(low.triu(), 0)
+    A = b * (ku @ kd.transpose(-1, -2)).masked_fill(low.triu(), 0)      # masked first: what lies above may be infinite
     P = (qu @ kd.transpose(-1, -2)).masked_fill(low.triu(1), 0)
     eye = torch.eye(C, device=q.device, dtype=A.dtype)
     ks, qs, tail = k * G.exp(), q * G.exp(), k * (G[..., -1:, :] - G).exp()
@@ -217,6 +217,7 @@ class KDA(nn.Module):
         q, k, v = (sp(F.silu(cv(p(x)))).float() for p, cv in ((self.q, self.cq), (self.k, self.ck), (self.v, self.cv)))
         q, k = (y * torch.rsqrt(y.pow(2).sum(-1, keepdim=True) + 1e-6) for y in (q, k))
         g = -self.a_log.float().exp()[:, None, None] * sp(F.softplus((self.f_b(self.f_a(x)) + self.dt_bias).float()))
+        g = g.clamp_min(-10)           # keeps the exponents of a block of 16 in range; e^-10 of the state is nothing
         b = self.beta(x).float().sigmoid().transpose(1, 2)
         with torch.autocast(x.device.type, enabled=False):
             y = kda_chunks(q * K ** -0.5, k, v, g, b)
@@ -379,7 +380,7 @@ def selftest():
     torch.manual_seed(0)
     B, H, T, K, V = 2, 3, 53, 8, 8
     q, k, v = torch.randn(B, H, T, K), F.normalize(torch.randn(B, H, T, K), dim=-1), torch.randn(B, H, T, V)
-    for s in (0.05, 1.0, 4.0):
+    for s in (0.05, 1.0, 4.0, 10.0):
         g, b = -s * torch.rand(B, H, T, K), torch.rand(B, H, T)
         d = (kda_steps(q, k, v, g, b) - kda_chunks(q, k, v, g, b)).abs().max().item()
         print(f"kda chunk vs step, decay up to {s}: {d:.2e}")

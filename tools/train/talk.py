@@ -107,6 +107,8 @@ KO = [
     (["일주일은 며칠이야?"], ["일주일은 7일이에요."]),
     (["일 년은 몇 달이야?"], ["일 년은 12달이에요."]),
 ]
+REPEAT = ["Repeat after me: ", "Say this: ", "Please repeat: ", "Repeat: ", "Say: ", "Copy this sentence: ", "Write this again: "]
+REPEAT_KO = ["따라 해 봐: ", "이 말을 따라 해 줘: ", "다시 써 줘: "]
 OPPOSITE = "big small, hot cold, up down, day night, good bad, fast slow, happy sad, old young, long short, open closed, wet dry, hard soft, light dark, high low, full empty, early late, left right, near far, rich poor, clean dirty, strong weak, loud quiet, thick thin, first last, inside outside, black white, true false, easy difficult, new old, tall short, sweet sour, wide narrow, heavy light, yes no"
 SOUND = "dog woof, cat meow, cow moo, sheep baa, duck quack, pig oink, lion roar, bee buzz, mouse squeak, horse neigh, owl hoot, frog croak, bird tweet, wolf howl, snake hiss"
 COLOR = "sky blue, grass green, snow white, blood red, lemon yellow, night black, banana yellow, strawberry red, sun yellow, leaf green, sea blue, tomato red, milk white, coal black, carrot orange"

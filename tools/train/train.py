@@ -38,9 +38,9 @@ PRESETS = {
 # The mix by progress: (share of the budget at which the phase ends, context, {source: share of the rows}).
 STORY = {"tiny": 14, "tiny800": 7, "ask-story": 16, "children": 8, "fairy": 5, "children-ko": 1, "books": 1, "books-fairy": 2, "books-children": 2}
 CHAT = {"chat-en": 12, "ko-chat": 8, "chat-ko": 3, "talk": 16}
-FIRST = {**STORY, **CHAT, "wiki": 2}
-LAST = {"tiny": 8, "tiny800": 4, "ask-story": 24, "children": 4, "fairy": 2, "children-ko": 1, "chat-en": 12, "ko-chat": 14, "chat-ko": 3, "talk": 25, "wiki": 2}
-RECIPE = [(0.50, 256, FIRST), (0.68, 512, FIRST), (0.84, 512, LAST), (1.0, 1024, LAST)]
+FIRST = {**STORY, **CHAT, "wiki": 2, "copy": 12}
+LAST = {"tiny": 8, "tiny800": 4, "ask-story": 24, "children": 4, "fairy": 2, "children-ko": 1, "chat-en": 12, "ko-chat": 14, "chat-ko": 3, "talk": 25, "wiki": 2, "copy": 8}
+RECIPE = [(0.60, 256, FIRST), (0.86, 256, LAST), (1.0, 1024, LAST)]
 
 
 def orthogonal(g, steps=5):
@@ -205,9 +205,12 @@ def train(a, tok):
         x, y = mixer.batch(mix, max(1, a.batch // ctx), ctx)
         l, z = step_fn(torch.from_numpy(x), torch.from_numpy(y))
         (l + 0.3 * z if c.mtp else l).backward()
-        torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0)
+        sound = torch.isfinite(torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0))
+        if not sound:
+            say(f"step {st['step']}: gradient not finite, left out")
         for o in opts:
-            o.step()
+            if sound:
+                o.step()
             o.zero_grad(set_to_none=True)
         m.rebalance()
         st["step"] += 1
@@ -284,7 +287,7 @@ def main():
     ap.add_argument("--cache", help="folder of encoded corpora (default: OUT/cache)")
     ap.add_argument("--minutes", type=float, default=60)
     ap.add_argument("--steps", type=int, default=0, help="stop after so many steps whatever the time")
-    ap.add_argument("--batch", type=int, default=4096, help="tokens per step")
+    ap.add_argument("--batch", type=int, default=2048, help="tokens per step")
     ap.add_argument("--short", type=int, default=0, help="upper limit of the training context")
     ap.add_argument("--opt", default="muon", choices=["muon", "adamw"])
     ap.add_argument("--lr", type=float, default=5e-3, help="Muon's rate")
