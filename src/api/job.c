@@ -279,15 +279,16 @@ static int keep_token(struct api_job *job, struct choice *c, const struct engine
     return 0;
 }
 
-/* How many of the kept tokens may be shown: those whose text has begun to come out. At the end all,
- * unless a stop string ended the answer: its tokens stay hidden. */
+/* How many of the kept tokens may be shown: those whose text has come out. At the end all, unless a
+ * stop string ended the answer: tokens that hold a part of it stay hidden. */
 static uint32_t count_shown(const struct api_job *job, const struct choice *c,
                             const struct engine_event *ev)
 {
     bool cut = ev->kind == ENGINE_TOKEN || (ev->stop_index >= 0 && !job->request->include_stop);
     uint32_t n = c->n_tokens;
-    while (cut && n > 0 && c->tokens[n - 1].start >= c->released)
-        n--;
+    uint32_t end = c->pieces;
+    while (cut && n > 0 && end > c->released)
+        end = c->tokens[--n].start;
     return n;
 }
 
