@@ -60,6 +60,9 @@ int pretok_regex_compile(struct pretok_regex **out, const char *pattern, size_t 
         return E_NOMEM;
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C;
     r->code = pcre2_compile((PCRE2_SPTR)pattern, len, options, &code, &at, NULL);
+    if (r->code == NULL) /* a second spelling of escapes: \uhhhh */
+        r->code =
+            pcre2_compile((PCRE2_SPTR)pattern, len, options | PCRE2_ALT_BSUX, &code, &at, NULL);
     r->limits = pcre2_match_context_create(NULL);
     if (r->code == NULL || r->limits == NULL) {
         PCRE2_UCHAR why[120] = "no memory";

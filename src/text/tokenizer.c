@@ -208,8 +208,7 @@ static int rewrite(const struct tok_pre *p, struct run *r)
                            (p->prepend == TOK_PREPEND_FIRST && r->first && in->v[i].begin == 0);
             put_metaspace(p, s, prepend, out);
         } else {
-            uint32_t len;
-            if (s.len > 0 && (uni_class((const uint8_t *)s.data, s.len, &len) & UNI_SPACE) == 0)
+            if (s.len > 0 && s.data[0] != ' ')
                 buf_putc(out, ' ');
             buf_put(out, s.data, s.len);
         }
