@@ -133,14 +133,80 @@ static void naru_mla(void **state)
                 "tests/unit/model/naru5m.json");
 }
 
+/* Mean of -ln p(next id) over a piece, added to *sum. */
+static uint32_t add_nll(struct run *t, const int32_t *ids, uint32_t n, double *sum)
+{
+    float *logits = run_all(t, ids, n, n);
+    for (uint32_t i = 0; i + 1 < n; i++) {
+        const float *row = logits + (size_t)i * t->n_vocab;
+        double top = (double)row[run_argmax(row, t->n_vocab)], total = 0;
+        for (uint32_t v = 0; v < t->n_vocab; v++)
+            total += exp((double)row[v] - top);
+        *sum += top + log(total) - (double)row[ids[i + 1]];
+    }
+    mem_free(logits);
+    return n - 1;
+}
+
+struct nll {
+    const char *name, *file, *ids;
+};
+
+/* nll_ids.json: the pieces of text that expected.json speaks of, as ids. */
+static void nll(void **state)
+{
+    const struct nll *c = *state;
+    const char *dir = test_shared_dir();
+    if (dir == NULL)
+        skip();
+    char path[1024];
+    snprintf(path, sizeof path, "%s/models/expected.json", dir);
+    json_value *all = read_json(path), *one = json_get(all, c->name);
+    json_value *texts = read_json("tests/unit/model/nll_ids.json"),
+               *pieces = json_get(texts, c->ids);
+    json_value *mean = json_get(one, "nll_mean");
+    mean = mean != NULL ? mean : json_get(json_get(one, "nll"), "mean");
+    snprintf(path, sizeof path, "%s/models/%s", dir, c->file);
+    struct run t;
+    struct run_params p = { path, "auto", 1, KERNEL_F32, 16, 128 };
+    run_open(&t, &p);
+    double sum = 0;
+    uint32_t n = 0;
+    assert_int_equal(12, json_len(pieces));
+    for (size_t i = 0; i < json_len(pieces); i++) {
+        int32_t ids[IDS_MAX];
+        uint32_t n_ids = read_ids(json_at(pieces, i), ids);
+        n += add_nll(&t, ids, n_ids, &sum);
+    }
+    if (fabs(sum / n - json_as_double(mean)) > 1e-4)
+        fail_msg("%s: mean nll %.5f, %.5f is right", c->name, sum / n, json_as_double(mean));
+    run_close(&t);
+    json_free(texts);
+    json_free(all);
+}
+
+static struct nll NLL[] = {
+    { "stories260k", "stories260k-f32.gguf", "llama512" },
+    { "llama2xs-stories", "llama2xs-stories-f32.gguf", "llama512" },
+    { "babyllama-char105", "babyllama-char105-f32.gguf", "char105" },
+    { "bit-stories-3m", "bit-stories-3m-f16.gguf", "llama512" },
+};
+
 int expected_test(void);
 int expected_test(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stories260k), cmocka_unit_test(stories260k_f16_cache),
-        cmocka_unit_test(llama2xs),    cmocka_unit_test(babyllama),
-        cmocka_unit_test(bit_stories), cmocka_unit_test(naru_gqa),
+        cmocka_unit_test(stories260k),
+        cmocka_unit_test(stories260k_f16_cache),
+        cmocka_unit_test(llama2xs),
+        cmocka_unit_test(babyllama),
+        cmocka_unit_test(bit_stories),
+        cmocka_unit_test(naru_gqa),
         cmocka_unit_test(naru_mla),
+        { "nll_stories260k", nll, NULL, NULL, &NLL[0] },
+        { "nll_llama2xs", nll, NULL, NULL, &NLL[1] },
+        { "nll_babyllama", nll, NULL, NULL, &NLL[2] },
+        { "nll_bit_stories", nll, NULL, NULL, &NLL[3] },
     };
     return cmocka_run_group_tests_name("model/expected", tests, NULL, NULL);
 }
