@@ -17,6 +17,9 @@
 #include "os/cpu.h"
 #include "os/team.h"
 
+/* Multiply-adds below which a second thread costs more than it brings: to open and close a region takes
+ * some microseconds when the others are awake and tens when they sleep. */
+#define REGION_WORK (192u << 10)
 #define CHUNKS_A_THREAD 4        /* enough to level out a thread that came late */
 #define CHUNK_ALIGN 16           /* output rows; a multiple of every register tile */
 #define CHUNK_BYTES (256u << 10) /* of weights, where they are read for several row tiles */
@@ -102,10 +105,13 @@ void device_mat_fini(struct device *d, struct device_mat *m)
     *m = (struct device_mat){ .owned = NULL };
 }
 
-void device_for(struct device *d, uint32_t n, void (*fn)(void *ctx, uint32_t i, uint32_t thread),
-                void *ctx)
+void device_for(struct device *d, uint32_t n, size_t work, device_fn fn, void *ctx)
 {
-    os_team_run(d->team, n, fn, ctx);
+    if (work < REGION_WORK && n < num_ceil_div(REGION_WORK, work + 1))
+        for (uint32_t i = 0; i < n; i++)
+            fn(ctx, i, 0);
+    else
+        os_team_run(d->team, n, fn, ctx);
 }
 
 /* --- products --- */
@@ -219,7 +225,8 @@ static void prepare(struct device *d, struct product *p)
         return;
     p->prepared = (uint8_t *)p->in->scratch + (-(uintptr_t)p->in->scratch & 63);
     p->act.data = p->prepared;
-    device_for(d, (uint32_t)num_ceil_div(p->act.n_rows, PREPARE_ROWS), prepare_task, p);
+    device_for(d, (uint32_t)num_ceil_div(p->act.n_rows, PREPARE_ROWS),
+               PREPARE_ROWS * (size_t)p->act.n_in, prepare_task, p);
 }
 
 void device_linear(struct device *d, const struct device_product *in)
@@ -238,6 +245,7 @@ void device_linear(struct device *d, const struct device_product *in)
         p.act.n_in = m->n_in;
         prepare(d, &p);
         uint32_t n_tasks = cut(&p, os_team_threads(d->team));
-        device_for(d, n_tasks, product_task, &p);
+        size_t work = (size_t)p.chunk_rows * p.act.n_in * p.act.n_rows;
+        device_for(d, n_tasks, work, product_task, &p);
     }
 }

@@ -57,8 +57,9 @@ struct device_product {
 };
 void device_linear(struct device *d, const struct device_product *p);
 
-/* Runs fn for every index in [0, n) on the team (rows of a norm, heads of an attention). */
-void device_for(struct device *d, uint32_t n, void (*fn)(void *ctx, uint32_t i, uint32_t thread),
-                void *ctx);
+/* Runs fn for every index in [0, n): rows of a norm, heads of an attention. work: roughly how many
+ * multiply-adds one index takes. Regions too small to be worth waking anybody run on the caller. */
+typedef void (*device_fn)(void *ctx, uint32_t i, uint32_t thread);
+void device_for(struct device *d, uint32_t n, size_t work, device_fn fn, void *ctx);
 
 #endif

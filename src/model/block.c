@@ -65,7 +65,7 @@ void block_residual(struct model_work *w, const struct block_norm *post,
                     const struct block_norm *next)
 {
     struct residual t = { w, post, next };
-    device_for(w->m->dev, w->n_rows, residual_task, &t);
+    device_for(w->m->dev, w->n_rows, 8 * (size_t)w->m->shape.n_embd, residual_task, &t);
 }
 
 static void embed_task(void *ctx, uint32_t r, uint32_t thread)
@@ -89,7 +89,7 @@ static void embed_task(void *ctx, uint32_t r, uint32_t thread)
 void block_embed(struct model_work *w, const struct block_norm *norm)
 {
     struct residual t = { w, NULL, norm };
-    device_for(w->m->dev, w->n_rows, embed_task, &t);
+    device_for(w->m->dev, w->n_rows, 8 * (size_t)w->m->shape.n_embd, embed_task, &t);
 }
 
 struct norm_rows {
@@ -109,7 +109,7 @@ static void norm_task(void *ctx, uint32_t r, uint32_t thread)
 void block_norm_rows(struct model_work *w, const struct block_norm *norm, enum model_buf buf)
 {
     struct norm_rows t = { w, norm, buf };
-    device_for(w->m->dev, w->n_rows, norm_task, &t);
+    device_for(w->m->dev, w->n_rows, 4 * (size_t)norm->n, norm_task, &t);
 }
 
 /* --- feed-forward --- */
@@ -140,7 +140,7 @@ void block_ffn(struct model_work *w, const struct block_ffn *f)
     const enum model_buf ys[2] = { BUF_GATE, BUF_UP };
     block_linear_rows(w, mats, ys, 2, BUF_H);
     struct gate t = { w, f->gate.mat.mat.n_out, f->gelu };
-    device_for(w->m->dev, w->n_rows * column_tasks(t.n), gate_task, &t);
+    device_for(w->m->dev, w->n_rows * column_tasks(t.n), 16 * num_min(COLUMNS, t.n), gate_task, &t);
     if (f->sub_norm.w != NULL)
         block_norm_rows(w, &f->sub_norm, BUF_GATE);
     block_linear_one(w, &f->down, BUF_Y, BUF_GATE);
@@ -181,9 +181,9 @@ void block_head(struct model_work *w)
     const struct model *m = w->m;
     const struct device_mat *head = &m->head.mat;
     uint32_t n_want = w->batch->n_want;
-    device_for(m->dev, n_want, last_norm_task, w);
+    device_for(m->dev, n_want, 4 * (size_t)m->shape.n_embd, last_norm_task, w);
     const struct device_product p = { &head, &w->logits, 1, w->buf[BUF_H], n_want, w->act };
     device_linear(m->dev, &p);
     if (m->head.scale != 1 || m->shape.final_softcap != 0)
-        device_for(m->dev, n_want * column_tasks(m->shape.n_vocab), softcap_task, w);
+        device_for(m->dev, n_want * column_tasks(m->shape.n_vocab), 16 * COLUMNS, softcap_task, w);
 }

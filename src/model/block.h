@@ -54,6 +54,8 @@ struct kernel_kv block_kv(const struct model_work *w, uint32_t r, uint32_t k_str
                           uint32_t v_stream);
 /* The cache row of row r's own position. */
 uint8_t *block_kv_row(const struct model_work *w, uint32_t r, uint32_t stream, uint32_t head);
+/* Positions that the longest span of the batch looks at: how much work a row's attention is. */
+size_t block_context(const struct model_work *w);
 /* cos and sin of row r under the given rope. */
 const float *block_cs(const struct model_work *w, uint32_t rope, uint32_t r);
 /* Query heads taken by one call of the attention kernel. */

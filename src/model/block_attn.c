@@ -46,6 +46,14 @@ size_t block_attn_scratch(uint32_t k_dim, uint32_t v_dim)
     return kernel_attn_scratch(&a, 0);
 }
 
+size_t block_context(const struct model_work *w)
+{
+    size_t longest = 0;
+    for (uint32_t s = 0; s < w->batch->n_spans; s++)
+        longest = num_max(longest, (size_t)w->batch->spans[s].pos0 + w->batch->spans[s].n_rows);
+    return longest;
+}
+
 struct attn_job {
     struct model_work *w;
     const struct block_attn *a;
@@ -117,8 +125,11 @@ void block_attn(struct model_work *w, const struct block_attn *a)
     uint32_t group = a->n_heads / a->n_kv_heads;
     struct attn_job t = { w, a, (uint32_t)num_ceil_div(group, BLOCK_HEADS) };
     block_linear_rows(w, mats, ys, 3, BUF_H);
-    device_for(w->m->dev, w->n_rows, store_task, &t);
-    device_for(w->m->dev, w->n_rows * a->n_kv_heads * t.parts, attend_task, &t);
+    size_t width = (size_t)(a->n_heads + 2 * a->n_kv_heads) * a->k_dim;
+    size_t each = num_min(group, BLOCK_HEADS) * ((size_t)a->k_dim + a->v_dim);
+    device_for(w->m->dev, w->n_rows, 4 * width, store_task, &t);
+    device_for(w->m->dev, w->n_rows * a->n_kv_heads * t.parts, each * block_context(w),
+               attend_task, &t);
     if (a->sub_norm.w != NULL)
         block_norm_rows(w, &a->sub_norm, BUF_A);
     block_linear_one(w, &a->o, BUF_Y, BUF_A);

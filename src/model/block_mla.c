@@ -116,9 +116,11 @@ void block_mla(struct model_work *w, const struct block_mla *a)
         block_linear_one(w, &a->q_b, BUF_Q, BUF_V);
     }
     struct mla_job t = { w, a, (uint32_t)num_ceil_div(a->n_heads, BLOCK_HEADS) };
-    device_for(w->m->dev, w->n_rows, store_task, &t);
-    device_for(w->m->dev, a->n_heads, absorb_task, &t);
-    device_for(w->m->dev, w->n_rows * t.parts, attend_task, &t);
-    device_for(w->m->dev, a->n_heads, expand_task, &t);
+    size_t wide = (size_t)a->rank + a->rope_dims;
+    size_t each = num_min(a->n_heads, BLOCK_HEADS) * (wide + a->rank) * block_context(w);
+    device_for(w->m->dev, w->n_rows, 4 * wide, store_task, &t);
+    device_for(w->m->dev, a->n_heads, (size_t)w->n_rows * a->rank * a->nope, absorb_task, &t);
+    device_for(w->m->dev, w->n_rows * t.parts, each, attend_task, &t);
+    device_for(w->m->dev, a->n_heads, (size_t)w->n_rows * a->rank * a->v_dim, expand_task, &t);
     block_linear_one(w, &a->o, BUF_Y, BUF_A);
 }

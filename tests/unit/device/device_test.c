@@ -139,12 +139,13 @@ static void every_index_once(void **state)
     (void)state;
     struct device *d = open_device(3, NULL);
     assert_int_equal(3, device_threads(d));
-    for (uint32_t n = 0; n <= 1000; n += 250) {
-        struct counted c = { { 0 } };
-        device_for(d, n, count, &c);
-        for (uint32_t i = 0; i < 1000; i++)
-            assert_int_equal(i < n, c.n[i]);
-    }
+    for (uint32_t n = 0; n <= 1000; n += 250)
+        for (size_t work = 0; work <= 1u << 20; work = 16 * work + 1) { /* alone, and on the team */
+            struct counted c = { { 0 } };
+            device_for(d, n, work, count, &c);
+            for (uint32_t i = 0; i < 1000; i++)
+                assert_int_equal(i < n, c.n[i]);
+        }
     device_destroy(d);
 }
 
