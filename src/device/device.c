@@ -17,8 +17,8 @@
 #include "os/cpu.h"
 #include "os/team.h"
 
-/* Multiply-adds below which a second thread costs more than it brings: to open and close a region takes
- * some microseconds when the others are awake and tens when they sleep. */
+/* Multiply-adds below which a second thread costs more than it brings: to open and close a region
+ * takes some microseconds when the others are awake and tens when they sleep. */
 #define REGION_WORK (192u << 10)
 #define CHUNKS_A_THREAD 4        /* enough to level out a thread that came late */
 #define CHUNK_ALIGN 16           /* output rows; a multiple of every register tile */

@@ -13,7 +13,8 @@
  * the same span's table. Results do not depend on what else is in the batch, on thread count, or on
  * where prefill was cut (same ISA level).
  * Ownership: the model borrows the file and device, which must outlive it. Threads: forward runs on
- * the caller and the device's team; one forward at a time per workspace. A step allocates nothing. */
+ * the caller and the device's team; one forward at a time per workspace. A step allocates nothing.
+ * */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 

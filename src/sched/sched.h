@@ -6,14 +6,14 @@
  * blocks; it touches no memory, no clock, no thread, so the simulator runs the same code that
  * serves.
  *
- *     waiting   r7 -> r8 -> r9        first come, first served; a preempted request goes back in
- *     front running   r3 r4 r5              in order of arrival
+ *     waiting   r7 -> r8 -> r9        first come, first served; the preempted go back in front
+ *     running   r3 r4 r5              in order of arrival
  *     step      [ r3 | r4 | r5 r5 r5 r5 r5 r5 ]        decodes first, then prefill chunks
  *
  *     loop:  sched_decide -> ADMIT id    find its cached prefix, sched_admitted, decide again
  *                         -> PREEMPT id  give its blocks back, decide again
- *                         -> RUN items   forward, then sched_ran for each, sched_remove for the
- *                         ended -> IDLE        nothing can run
+ *                         -> RUN items   forward, sched_ran for each, sched_remove for the ended
+ *                         -> IDLE        nothing can run
  *
  * Rules
  *   admission   the oldest waiting request that is not paused, when a place is free and the blocks
@@ -22,9 +22,9 @@
  *   blocks      go to running sequences in order of arrival. One that gets none waits a step; if a
  *               later one holds blocks, the latest is preempted (paused ones before all others)
  *               and computes its state again when it comes back. So the oldest always advances: no
- *               starvation, no deadlock, as long as one sequence of full length fits (the caller's
- *   duty). pause       a request whose reader is slow keeps its place and its blocks, but is not
- *   run.
+ *               starvation, no deadlock, as long as one sequence of full length fits (the
+ *               caller's duty).
+ *   pause       a request whose reader is slow keeps its place and its blocks, but is not run.
  *
  * Invariants (sched_check): every request is in exactly one list, lists are in order of arrival;
  *     only running requests have rows done; n_running <= n_seqs_max.
