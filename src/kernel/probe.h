@@ -1,8 +1,9 @@
 /* kernel/probe.h - loops that do nothing but load the machine: its ceilings.
  *
- * Idea: a result means little without the best this machine could do. The fused multiply-add probe keeps
- * enough independent accumulators in registers to hide the latency of the unit; the int8 probe runs the
- * instruction mix of the integer dot products; the read probe sums a buffer. The caller times them.
+ * Idea: a result means little without the best this machine could do. The fused multiply-add probe
+ * keeps enough independent accumulators in registers to hide the latency of the unit; the int8
+ * probe runs the instruction mix of the integer dot products; the read probe sums a buffer. The
+ * caller times them.
  *
  * Ownership, threads: pure functions; run one per thread.   Cost: as long as asked. */
 #ifndef KERNEL_PROBE_H

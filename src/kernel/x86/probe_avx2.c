@@ -1,5 +1,5 @@
-/* Twelve accumulators: two FMA units of latency 4 to 5 want at least ten in flight, and sixteen registers
- * leave four for operands. */
+/* Twelve accumulators: two FMA units of latency 4 to 5 want at least ten in flight, and sixteen
+ * registers leave four for operands. */
 #include <immintrin.h>
 
 #include "kernel/probe.h"
