@@ -18,6 +18,12 @@
 #elif defined(__aarch64__)
 #define PIN_VECTOR(v) __asm__("" : "+w"(v))
 #endif
+/* Before a loop of a constant number of rounds, 16 at most: its arrays then live in registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define CACHE_LINE 64
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -24,15 +24,20 @@ static float half_at(const uint8_t *p)
     return _cvtsh_ss(h);
 }
 
-/* Eight values of a cache row from position i, a multiple of 8. */
-static ALWAYS_INLINE __m256 load_kv(uint32_t type, const uint8_t *row, size_t i)
+/* The scale of the Q8_0 block that holds position i; other types have none. */
+static ALWAYS_INLINE __m256 scale_at(uint32_t type, const uint8_t *row, size_t i)
+{
+    return type == KERNEL_Q8_0 ? _mm256_set1_ps(half_at(row + i / 32 * 34)) : _mm256_setzero_ps();
+}
+
+/* Eight values of a cache row from position i, a multiple of 8; scale: of its block. */
+static ALWAYS_INLINE __m256 load_kv(uint32_t type, const uint8_t *row, size_t i, __m256 scale)
 {
     if (type != KERNEL_Q8_0)
         return load8(type, row, i);
-    const uint8_t *block = row + i / 32 * 34;
-    __m128i q = _mm_loadl_epi64((const __m128i *)(const void *)(block + 2 + i % 32));
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q)),
-                         _mm256_set1_ps(half_at(block)));
+    const uint8_t *q = row + i / 32 * 34 + 2 + i % 32;
+    __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)q);
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)), scale);
 }
 
 /* Dot products of two K rows with n heads: scores[h * TILE], scores[h * TILE + 1]. */
@@ -43,13 +48,18 @@ static ALWAYS_INLINE void score_pair(uint32_t type, const uint8_t *const *rows, 
     __m256 b[HEADS];
     for (uint32_t h = 0; h < n; h++)
         a[h] = b[h] = _mm256_setzero_ps();
-    for (uint32_t i = 0; i < k_dim; i += 8) {
-        __m256 k0 = load_kv(type, rows[0], i);
-        __m256 k1 = load_kv(type, rows[1], i);
-        for (uint32_t h = 0; h < n; h++) {
-            __m256 v = _mm256_loadu_ps(q + (size_t)h * k_dim + i);
-            a[h] = _mm256_fmadd_ps(v, k0, a[h]);
-            b[h] = _mm256_fmadd_ps(v, k1, b[h]);
+    for (uint32_t from = 0; from < k_dim; from += 32) {
+        uint32_t to = k_dim - from < 32 ? k_dim : from + 32;
+        __m256 s0 = scale_at(type, rows[0], from);
+        __m256 s1 = scale_at(type, rows[1], from);
+        for (uint32_t i = from; i < to; i += 8) {
+            __m256 k0 = load_kv(type, rows[0], i, s0);
+            __m256 k1 = load_kv(type, rows[1], i, s1);
+            for (uint32_t h = 0; h < n; h++) {
+                __m256 v = _mm256_loadu_ps(q + (size_t)h * k_dim + i);
+                a[h] = _mm256_fmadd_ps(v, k0, a[h]);
+                b[h] = _mm256_fmadd_ps(v, k1, b[h]);
+            }
         }
     }
     for (uint32_t h = 0; h < n; h++) {
@@ -79,8 +89,9 @@ static ALWAYS_INLINE void add_values(uint32_t type, uint32_t n, uint32_t n_vec,
             acc[h][c] = _mm256_loadu_ps(out + h * v_dim + column + 8 * c);
     for (uint32_t p = 0; p < t->n; p++) {
         __m256 v[2];
+        __m256 scale = scale_at(type, t->v[p], column); /* 16 columns lie in one block */
         for (uint32_t c = 0; c < n_vec; c++)
-            v[c] = load_kv(type, t->v[p], column + 8 * c);
+            v[c] = load_kv(type, t->v[p], column + 8 * c, scale);
         for (uint32_t h = 0; h < n; h++) {
             __m256 w = _mm256_broadcast_ss(weights + h * KERNEL_ATTN_TILE + p);
             for (uint32_t c = 0; c < n_vec; c++)

@@ -1,8 +1,8 @@
 /* Products with quantised weights, in the order of kernel/act.h: 16 rows of weights are unpacked to
  * a panel (kernel/x86/panel_avx2.h) for as many columns as the first-level cache holds, and the
- * panel is multiplied with all activation rows, three at a time; y carries the sums from one
- * stretch of columns to the next. One row is the same code with a batch of one, so batches cannot
- * change a bit.
+ * panel is multiplied with all activation rows, three (8-bit weights: two) at a time; y carries the
+ * sums from one stretch of columns to the next. One row is the same code with a batch of one, so
+ * batches cannot change a bit.
  *
  * Cost of 16 outputs x 3 rows x 32 columns of 4 bits: 48 multiply-adds of bytes and as many
  * additions, for which two and four units are there (Zen 3): 128 operations a cycle at best. 8-bit
@@ -30,34 +30,50 @@ struct job {
     bool first;                       /* sums start at zero */
 };
 
-/* Sums of one plane of a sub-block: 16-bit ones over `run` groups, then 32-bit ones times `weight`.
- * */
-static ALWAYS_INLINE void add_plane(struct shape s, uint32_t n_x, const uint8_t *q,
-                                    const int8_t *const *x, int weight, __m256i v[2][X_TILE])
+/* Adds four columns of both vectors of rows, all planes and activation rows, to the sums h. */
+static ALWAYS_INLINE void add_group(struct shape s, uint32_t n_x, const uint8_t *q,
+                                    const int8_t *const *x, bool fresh, __m256i h[2][2][X_TILE])
 {
-    for (uint32_t g = 0; g < s.groups; g += s.run) {
-        __m256i h[2][X_TILE];
-        for (uint32_t k = g; k < g + s.run; k++) {
-            __m256i w0 = _mm256_load_si256((const __m256i *)(const void *)(q + 64 * k));
-            __m256i w1 = _mm256_load_si256((const __m256i *)(const void *)(q + 64 * k + 32));
+    __m256i b[X_TILE];
+    for (uint32_t r = 0; r < n_x; r++) {
+        int32_t four;
+        memcpy(&four, x[r], sizeof four);
+        b[r] = _mm256_set1_epi32(four);
+    }
+    for (uint32_t p = 0; p < s.planes; p++)
+        for (int i = 0; i < 2; i++) {
+            __m256i w = _mm256_load_si256(
+                (const __m256i *)(const void *)(q + 64 * s.groups * p + 32 * i));
+            PIN_VECTOR(w);
             for (uint32_t r = 0; r < n_x; r++) {
-                int32_t four;
-                memcpy(&four, x[r] + 4 * k, sizeof four);
-                __m256i b = _mm256_set1_epi32(four);
-                __m256i m0 = _mm256_maddubs_epi16(w0, b);
-                __m256i m1 = _mm256_maddubs_epi16(w1, b);
-                h[0][r] = k == g ? m0 : _mm256_add_epi16(h[0][r], m0);
-                h[1][r] = k == g ? m1 : _mm256_add_epi16(h[1][r], m1);
-                PIN_VECTOR(h[0][r]);
-                PIN_VECTOR(h[1][r]);
+                __m256i m = _mm256_maddubs_epi16(w, b[r]);
+                h[p][i][r] = fresh ? m : _mm256_add_epi16(h[p][i][r], m);
+                PIN_VECTOR(h[p][i][r]);
             }
         }
-        __m256i w = _mm256_set1_epi16((short)weight);
+}
+
+/* v = the exact sums of one sub-block: 16-bit ones over `run` groups, then 32-bit ones. */
+static ALWAYS_INLINE void sum_block(struct shape s, uint32_t n_x, const uint8_t *q,
+                                    const int8_t *const *x, __m256i v[2][X_TILE])
+{
+    UNROLL
+    for (uint32_t g = 0; g < s.groups; g += s.run) {
+        __m256i h[2][2][X_TILE];
+        UNROLL
+        for (uint32_t k = g; k < g + s.run; k++) {
+            const int8_t *at[X_TILE];
+            for (uint32_t r = 0; r < n_x; r++)
+                at[r] = x[r] + 4 * k;
+            add_group(s, n_x, q + 64 * k, at, k == g, h);
+        }
         for (uint32_t r = 0; r < n_x; r++)
             for (int i = 0; i < 2; i++) {
-                __m256i wide = _mm256_madd_epi16(h[i][r], w);
-                bool fresh = g == 0 && weight == 1;
-                v[i][r] = fresh ? wide : _mm256_add_epi32(v[i][r], wide);
+                __m256i wide = _mm256_madd_epi16(h[0][i][r], _mm256_set1_epi16(1));
+                if (s.planes == 2)
+                    wide = _mm256_add_epi32(
+                        wide, _mm256_madd_epi16(h[1][i][r], _mm256_set1_epi16(16)));
+                v[i][r] = g == 0 ? wide : _mm256_add_epi32(v[i][r], wide);
             }
     }
 }
@@ -75,9 +91,7 @@ static ALWAYS_INLINE void tile(struct shape s, uint32_t n_x, const struct job *j
         x[r] = j->x[r].q;
     for (uint32_t b = 0; b < j->n_sub; b++) {
         __m256i v[2][X_TILE];
-        add_plane(s, n_x, q, x, 1, v);
-        if (s.planes == 2)
-            add_plane(s, n_x, q + 64 * s.groups, x, 16, v);
+        sum_block(s, n_x, q, x, v);
         q += 64 * s.groups * s.planes;
         for (uint32_t r = 0; r < n_x; r++) {
             x[r] += 4 * s.groups;
@@ -99,8 +113,7 @@ static ALWAYS_INLINE void tile(struct shape s, uint32_t n_x, const struct job *j
             _mm256_maskstore_ps(j->y[r] + 8 * i, j->valid[i], acc[i][r]);
 }
 
-/* Three activation rows fill the sixteen registers; two planes need sums of both, so they take two.
- * */
+/* Three activation rows fill the registers; with two planes, whose sums are twice as many, two. */
 #define TILES_2(name, ...)                                                                       \
     static void name##_1(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 1, j); }     \
     static void name##_2(const struct job *j) { tile((struct shape){ __VA_ARGS__ }, 2, j); }
