@@ -17,7 +17,7 @@ static json_value *read_json(const char *path)
 {
     char *text;
     size_t len;
-    json_value *v;
+    json_value *v = NULL;
     struct err err = { 0 };
     if (os_read_file(path, (size_t)16 << 20, &text, &len, &err) < 0 ||
         json_parse(&v, text, len, &JSON_LIMITS_FILE, &err) < 0)

@@ -18,9 +18,9 @@ static json_value *read_vectors(void)
     const char *dir = test_shared_dir();
     if (dir == NULL)
         skip();
-    char path[1024], *text;
+    char path[1024], *text = NULL;
     size_t len;
-    json_value *v;
+    json_value *v = NULL;
     struct err err = { 0 };
     snprintf(path, sizeof path, "%s/vectors/arch/rope.json", dir);
     if (os_read_file(path, (size_t)16 << 20, &text, &len, &err) < 0 ||
