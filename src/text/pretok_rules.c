@@ -9,7 +9,7 @@
 #define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define NO_HAN(set) "(?:(?!\\p{Han})" set ")"
+#define NO_HAN(set) "(?:(?!\\p{sc:Han})" set ")"
 
 /* --- words -------------------------------------------------------------------------------------
  */
@@ -78,7 +78,7 @@ static const struct pretok_rule tekken = {
 };
 static const struct pretok_rule kimi = {
     .kind = PRETOK_WORDS,
-    .regex = "[\\p{Han}]+|"
+    .regex = "[\\p{sc:Han}]+|"
              "[^\\r\\n\\p{L}\\p{N}]?" NO_HAN(UPPER) "*" NO_HAN(
                  LOWER) "+" CONTRACTIONS "?|"
                         "[^\\r\\n\\p{L}\\p{N}]?" NO_HAN(UPPER) "+" NO_HAN(
