@@ -24,7 +24,7 @@
 struct text_template_limits {
     uint32_t source_max;  /* bytes of template */
     uint32_t fuel;        /* evaluation steps */
-    uint32_t depth;       /* nesting of expressions, blocks and calls */
+    uint32_t depth;       /* nesting of expressions and blocks; a render may run 4 x as deep */
     uint32_t output_max;  /* bytes rendered */
     uint32_t memory_max;  /* bytes of values alive during a render */
 };

@@ -180,8 +180,10 @@ FILTER(f_filesizeformat)
     struct tpl_sb b;
     struct tpl_val number;
     char text[64];
-    struct tpl_val args[3] = { v[0], tpl_missing(), tpl_missing() };
+    struct tpl_val args[2] = { v[0], tpl_none() }; /* None is what is no number */
     TRY(f_float(r, args, raw, &number));
+    if (number.kind != TPL_FLOAT)
+        return tpl_fail(r, "filesizeformat needs a number, not %s", tpl_type_name(v[0]));
     double base = tpl_truth(v[1]) ? 1024 : 1000, bytes = number.f;
     if (bytes == 1) {
         snprintf(text, sizeof text, "1 Byte");

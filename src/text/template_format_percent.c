@@ -162,7 +162,9 @@ int tpl_format_percent(struct tpl *r, const struct tpl_str *fmt, struct tpl_val 
         TRY(tpl_burn(r, 1));
         TRY(put_conversion(&p, &b));
     }
-    bool all = args.kind == TPL_DICT || p.used >= (args.kind == TPL_TUPLE ? args.seq->n : 1);
+    /* Python forgives a container that is left over, but for a tuple. */
+    bool container = args.kind == TPL_DICT || args.kind == TPL_LIST || args.kind == TPL_RANGE;
+    bool all = container || p.used >= (args.kind == TPL_TUPLE ? args.seq->n : 1);
     if (!all)
         return tpl_fail(r, "not all arguments were used by the format string");
     return tpl_sb_done(&b, out);

@@ -32,10 +32,10 @@ static uint32_t to_upper(uint32_t cp)
     return (uint32_t)utf8proc_toupper((utf8proc_int32_t)cp);
 }
 
-static void put_cased(struct tpl_sb *b, uint32_t cp, bool upper, uint8_t origin)
+static void put_cased(struct tpl_sb *b, uint32_t cp, bool upper, bool word, uint8_t origin)
 {
     if (upper && cp == 0xdf)
-        tpl_sb_put(b, "SS", 2, origin);
+        tpl_sb_put(b, word ? "Ss" : "SS", 2, origin);
     else
         tpl_sb_char(b, upper ? to_upper(cp) : to_lower(cp), origin);
 }
@@ -54,7 +54,8 @@ int tpl_str_case(struct tpl *r, const struct tpl_str *s, enum tpl_case how, stru
         if (how == TPL_CASEFOLD && cp == 0xdf)
             tpl_sb_put(&b, "ss", 2, tpl_origin_at(s, at));
         else
-            put_cased(&b, cp, upper, tpl_origin_at(s, at));
+            put_cased(&b, cp, upper, how == TPL_TITLE || how == TPL_CAPITALIZE,
+                      tpl_origin_at(s, at));
         inside = is_cased(cp);
         at += len;
     }

@@ -488,6 +488,7 @@ static int chars_of(struct tpl *r, struct tpl_str *s, struct tpl_val **items, ui
         uint32_t cp;
         size_t len = utf8_next(s->data + at, s->len - at, &cp);
         TRY(tpl_str_cut(r, s, at, at + len, &list.seq->items[i]));
+        list.seq->items[i].s->safe = false; /* characters of marked text are plain, as in Python */
         at += len;
     }
     *items = list.seq->items;

@@ -773,6 +773,14 @@ raise_exception("boom")
 {[1]: 2}
 {(1, 2): 3}
 d | length + 1
+u.title()
+"ßa"|capitalize
+s % l
+s % d
+s % i
+html|safe|list
+s|filesizeformat
+"1500"|filesizeformat
 -1|abs
 -l|first
 - l[0]
