@@ -500,8 +500,17 @@ int model_file_tokenizer(const struct model_file *f, struct text_tokenizer **out
     if (f->tokenizer_json == NULL)
         return err_set_field(err, E_NOT_FOUND, "tokenizer.json",
                              "%s holds no tokenizer.json; put it there", f->path);
-    return text_tokenizer_create_hf(out, f->tokenizer_json, f->tokenizer_json_len,
-                                    f->tokenizer_config, f->tokenizer_config_len, err);
+    TRY(text_tokenizer_create_hf(out, f->tokenizer_json, f->tokenizer_json_len,
+                                 f->tokenizer_config, f->tokenizer_config_len, err));
+    /* generation_config.json may name more ends than the tokenizer knows (Llama 3, Gemma). */
+    const struct model_meta *ends = model_file_meta(f, "tokenizer.ggml.eos_token_ids");
+    for (uint32_t i = 0; ends != NULL && i < ends->n; i++) {
+        uint32_t id = UINT32_MAX;
+        int rc = model_file_item_u32(f, "tokenizer.ggml.eos_token_ids", i, &id, err);
+        if (rc == 0 && id <= INT32_MAX)
+            text_set_end(*out, (int32_t)id);
+    }
+    return 0;
 }
 
 struct text_str model_file_chat_template(const struct model_file *f)

@@ -418,6 +418,12 @@ int32_t text_eos(const struct text_tokenizer *t) { return t->eos; }
 int32_t text_eot(const struct text_tokenizer *t) { return t->eot; }
 bool text_is_end(const struct text_tokenizer *t, int32_t id) { return has(t, id) && t->is_end[id]; }
 
+void text_set_end(struct text_tokenizer *t, int32_t id)
+{
+    if (has(t, id))
+        t->is_end[id] = true;
+}
+
 bool text_is_control(const struct text_tokenizer *t, int32_t id)
 {
     return has(t, id) && (t->types[id] == TEXT_TOKEN_CONTROL || t->types[id] == TEXT_TOKEN_UNKNOWN);

@@ -105,6 +105,9 @@ int32_t text_eos(const struct text_tokenizer *t);
 int32_t text_eot(const struct text_tokenizer *t);
 bool text_is_end(const struct text_tokenizer *t,
                  int32_t id); /* ends a generation: eos, eot, <|im_end|>, ... */
+/* id ends a generation too: some files name more end tokens beside the tokenizer. Only before the
+ * tokenizer is shared. Ids outside the vocabulary are ignored. */
+void text_set_end(struct text_tokenizer *t, int32_t id);
 bool text_is_control(const struct text_tokenizer *t, int32_t id);
 int32_t text_token_id(const struct text_tokenizer *t, const char *token,
                       size_t len); /* as stored; or NONE */
