@@ -127,7 +127,7 @@ def main():
     for n, r in used.items():
         bits = f"{train.bits_per_byte(m, tok, src[n][1], 1024, a.rows):.3f}" if len(src[n][1]) else "none held back"
         o.append(f"| {n} | {LICENCES[n][0]} | {LICENCES[n][1]} | {LICENCES[n][2]} | {r:.2f} | {bits} |")
-        print(o[-1], flush=True)
+    
     o += ["", f"Rounds: how often the source's training part was read. Bits per byte: the file's rounded weights, up to {a.rows} held-back documents per source, each alone, at most 1,024 tokens. "
           "Held-back rows of talk come from the same templates as the trained ones, and ask-story repeats the stories of tiny and tiny800 with the same split, so neither says much by itself.", ""]
     some = {n: src[n][1] for n in ("tiny", "fairy", "chat-en", "ko-chat", "talk") if n in src}
