@@ -279,7 +279,7 @@ static bool check_head(struct net_call *c, const char *version)
 static enum MHD_Result begin(struct net_call *c, const char *url, const char *method,
                              const char *version)
 {
-    if (strlen(method) >= sizeof c->method)
+    if (strlen(method) >= sizeof c->method || !is_token(method))
         fault(c, 400, "the method is unknown");
     else
         memcpy(c->method, method, strlen(method) + 1);
@@ -380,11 +380,11 @@ static void see_connection(void *ctx, struct MHD_Connection *mhd, void **socket_
     }
 }
 
-/* Blanks and control characters, plain or as a coded NUL. */
+/* Blanks, control characters and bytes beyond ASCII; a coded NUL would cut the path short. */
 static bool is_bad_uri(const char *uri)
 {
     for (const char *s = uri; *s != '\0'; s++)
-        if ((unsigned char)*s <= 0x20 || *s == 0x7f)
+        if ((unsigned char)*s <= 0x20 || (unsigned char)*s >= 0x7f)
             return true;
     return strstr(uri, "%00") != NULL;
 }

@@ -34,7 +34,8 @@ struct net_conn {
     enum net_phase phase;
     uint64_t since_ns;     /* of the phase */
     uint64_t body_bytes;   /* come so far, of this request */
-    bool watched;
+    bool watched;          /* the socket is in the watcher's epoll set */
+    bool waits;            /* its call waits or streams: a hang-up ends it */
 };
 
 enum net_call_state { NET_CALL_NEW, NET_CALL_BODY, NET_CALL_WAIT, NET_CALL_REPLY, NET_CALL_STREAM };
@@ -107,7 +108,7 @@ void net_watch_phase(struct net_http *h, struct net_conn *conn, enum net_phase p
                      struct net_call *call);
 /* Body bytes came. False if the deadline passed. */
 bool net_watch_body(struct net_http *h, struct net_conn *conn, size_t bytes);
-/* Tells of a hang-up from now on until the phase changes to NET_IDLE. */
+/* The call waits or streams: a hang-up ends it from now on. */
 void net_watch_hangup(struct net_http *h, struct net_conn *conn);
 /* Ends all calls: they are gone. */
 void net_watch_end_all(struct net_http *h);

@@ -69,6 +69,14 @@ void net_watch_remove(struct net_http *h, struct net_conn *conn)
     mem_free(conn);
 }
 
+/* Once armed it tells of one hang-up; the library misses some of idle connections. */
+static void arm(struct net_http *h, struct net_conn *conn)
+{
+    struct epoll_event ev = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = key_of(conn) };
+    int op = conn->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    conn->watched = epoll_ctl(h->epoll_fd, op, conn->fd, &ev) == 0;
+}
+
 void net_watch_phase(struct net_http *h, struct net_conn *conn, enum net_phase phase,
                      struct net_call *call)
 {
@@ -78,8 +86,9 @@ void net_watch_phase(struct net_http *h, struct net_conn *conn, enum net_phase p
     conn->since_ns = net_now(h);
     conn->body_bytes = 0;
     conn->call = call;
-    if (phase == NET_IDLE)
-        unwatch(h, conn);
+    conn->waits = false;
+    if (conn->phase == NET_IDLE)
+        arm(h, conn);
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -95,9 +104,9 @@ bool net_watch_body(struct net_http *h, struct net_conn *conn, size_t bytes)
 void net_watch_hangup(struct net_http *h, struct net_conn *conn)
 {
     pthread_mutex_lock(&h->lock);
-    struct epoll_event ev = { .events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = key_of(conn) };
-    if (!conn->watched)
-        conn->watched = epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, conn->fd, &ev) == 0;
+    if (!conn->waits)
+        arm(h, conn);
+    conn->waits = true;
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -127,8 +136,12 @@ static void hung_up(struct net_http *h, uint64_t key)
 {
     uint32_t slot = (uint32_t)key;
     struct net_conn *conn = slot < h->n_slots ? h->slots[slot] : NULL;
-    if (conn != NULL && key_of(conn) == key)
+    if (conn == NULL || key_of(conn) != key)
+        return;
+    if (conn->waits)
         call_gone(conn);
+    else if (conn->phase == NET_IDLE)
+        shutdown(conn->fd, SHUT_RDWR);
 }
 
 static void shut_late(struct net_http *h, struct net_conn *conn, bool tell)
