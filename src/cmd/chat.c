@@ -2,6 +2,8 @@
  * anew each turn; the engine's prefix sharing makes the repeated part free. Line editing is
  * libedit's; lines typed go to a file only if --history names one (prompts are not logged). */
 #include <editline/readline.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,12 +140,22 @@ static void greet(const struct run_session *s)
             s->model.path, info->family, (double)info->n_params * 1e-6, info->n_ctx_train);
 }
 
+/* The line editor counts characters by the locale. Only the character set is taken from it: numbers
+ * stay as they are. Where the environment names none, UTF-8 is what terminals speak. */
+static void choose_charset(void)
+{
+    setlocale(LC_CTYPE, "");
+    if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 int run_chat(struct run_session *s, struct err *err)
 {
     struct chat *c = mem_alloc(1, sizeof *c);
     if (c == NULL)
         return err_set(err, E_NOMEM, "out of memory");
     greet(s);
+    choose_charset();
     using_history();
     if (s->args->history != NULL)
         read_history(s->args->history); /* not there yet the first time */
