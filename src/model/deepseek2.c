@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "model/bind.h"
 #include "model/block.h"
+#include "model/mixture.h"
 
 /* Lengths that all layers share. */
 struct lengths {
@@ -200,32 +201,43 @@ static int bind_mla(struct bind *b, uint32_t l, const struct lengths *n)
     return 0;
 }
 
+/* Feed-forward layers: plain up to leading_dense_block_count, experts from there on. A file of one
+ * "expert" is a plain one. */
+static int bind_feed_forward(struct bind *b)
+{
+    struct model_shape *s = &b->m->shape;
+    struct mixture_rule rule;
+    uint32_t n_experts = 0, n_dense = 0;
+    TRY(bind_u32(b, ".expert_count", 0, UINT32_MAX, &n_experts));
+    TRY(bind_u32(b, ".leading_dense_block_count", 0, UINT32_MAX, &n_dense));
+    if (n_experts == 0 || n_dense > s->n_layers)
+        n_dense = s->n_layers;
+    if (n_dense < s->n_layers)
+        TRY(bind_mixture_rule(b, &rule));
+    for (uint32_t l = 0; l < s->n_layers; l++) {
+        TRY(l < n_dense ? bind_ffn(b, l, false) : bind_mixture(b, l, &rule));
+        bind_drop_factors(&b->m->layers[l].ffn);
+    }
+    return 0;
+}
+
 static int bind(struct bind *b)
 {
     struct model_shape *s = &b->m->shape;
     struct lengths n;
-    uint32_t n_experts = 0, n_dense = 0, nextn = 0;
+    uint32_t nextn = 0;
     TRY(bind_shape_moe(b));
     TRY(bind_u32(b, ".nextn_predict_layers", 0, s->n_layers - 1, &nextn));
     s->n_layers -= nextn;
     bind_skip_layers(b, s->n_layers);
-    TRY(bind_u32(b, ".expert_count", 0, UINT32_MAX, &n_experts));
-    TRY(bind_u32(b, ".leading_dense_block_count", 0, UINT32_MAX, &n_dense));
-    if (n_experts > 0 && n_dense < s->n_layers)
-        return err_set_field(b->err, E_UNSUPPORTED, "deepseek2.expert_count",
-                             "deepseek2.expert_count is %u: experts are not computed in this "
-                             "family "
-                             "yet; take a dense model",
-                             n_experts);
     TRY(bind_rope(b, !model_file_conv(b->file).rope_split_half));
     TRY(read_lengths(b, &n));
     TRY(read_scale(b, &n));
     for (uint32_t l = 0; l < s->n_layers; l++) {
         TRY(bind_norms(b, l, false));
         TRY(bind_mla(b, l, &n));
-        TRY(bind_ffn(b, l, false));
     }
-    return 0;
+    return bind_feed_forward(b);
 }
 
 static void layer(struct model_work *w, uint32_t l, const struct block_norm *next)
@@ -233,13 +245,16 @@ static void layer(struct model_work *w, uint32_t l, const struct block_norm *nex
     const struct block_layer *layer = &w->m->layers[l];
     block_mla(w, layer->mla);
     block_residual(w, NULL, &layer->ffn_norm);
-    block_ffn(w, &layer->ffn);
+    if (layer->mixture != NULL)
+        block_mixture(w, layer->mixture);
+    else
+        block_ffn(w, &layer->ffn);
     block_residual(w, NULL, next);
 }
 
 const struct model_family model_deepseek2 = {
     .arch = "deepseek2",
-    .label = "DeepSeek V2, V3: latent attention (deepseek2.c)",
+    .label = "DeepSeek V2, V3: latent attention, experts (deepseek2.c)",
     .bind = bind,
     .layer = layer,
 };

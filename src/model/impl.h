@@ -72,11 +72,14 @@ struct block_ffn {
     bool gelu;                  /* tanh form; else SiLU */
 };
 
+struct block_mixture; /* mixture.h */
+
 struct block_layer {
     struct block_norm attn_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     struct block_attn attn;
     struct block_mla *mla; /* NULL: attn counts */
     struct block_ffn ffn;
+    const struct block_mixture *mixture; /* NULL: ffn counts */
 };
 
 /* Buffers of a workspace, each with room for (n_rows, width). Rows are packed: a matrix with fewer
@@ -94,6 +97,11 @@ enum model_buf {
     BUF_UP,
     BUF_LATENT,     /* MLA: queries in latent space, all heads */
     BUF_LATENT_OUT, /* MLA: sums of latents, all heads */
+    BUF_ROUTER,     /* experts: logits of the router */
+    BUF_PICKS,      /* experts chosen, as uint32_t */
+    BUF_WEIGHTS,    /* their weights */
+    BUF_ROWS,       /* rows of one expert (uint32_t), then their weights */
+    BUF_EXPERT_IN, BUF_EXPERT_OUT,
     BUF_CS0,
     BUF_CS1, /* cos and sin of the two ropes */
     BUF_COUNT
