@@ -146,7 +146,7 @@ static int render_vars(const struct api_chat *c, const struct buf *vars, struct 
     int64_t now = clock_wall_s(c->clock);
     int rc = text_template_render(c->template, v, TRUSTED, now, out, err);
     json_free(v);
-    if (rc < 0 && err != NULL && err->field[0] == '\0')
+    if (rc < 0 && err != NULL) /* what a template refuses is what the messages say */
         memcpy(err->field, "messages", sizeof "messages");
     return rc;
 }
