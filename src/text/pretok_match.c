@@ -351,8 +351,8 @@ static bool in_class(enum pretok_class c, uint32_t cp, unsigned flags)
     case CLASS_L: return flags & UNI_L;
     case CLASS_P: return flags & UNI_P;
     case CLASS_NL: return flags & UNI_NL;
-    case CLASS_CJK: return in_range(cp, 0x800, 0x9fa5) | in_range(cp, 0xac00, 0xd7ff);
-    case CLASS_CJK_KANA: return in_range(cp, 0x4e00, 0x9fa5) | in_range(cp, 0x3040, 0x30ff);
+    case CLASS_CJK: return in_range(cp, 0x800, 0x9fa5) || in_range(cp, 0xac00, 0xd7ff);
+    case CLASS_CJK_KANA: return in_range(cp, 0x4e00, 0x9fa5) || in_range(cp, 0x3040, 0x30ff);
     case CLASS_DS_LETTER: return is_ds_letter(cp);
     case CLASS_DS_PUNCT: return is_ds_punct(cp);
     case CLASS_FALCON: return (flags & UNI_P) | is_ascii_of(cp, "$+<=>^~|`");

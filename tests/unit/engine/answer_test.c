@@ -76,9 +76,9 @@ struct bunch {
 
 static void make_bunch(const struct small *s, struct bunch *b)
 {
-    static const char *const begins[] = { "Once upon a time there was a little dog who liked to run in "
-                                          "the big green park near the house of Tom and Lily. ",
-                                          "Lily", "The sun was warm and ", "" };
+    const char *park = "Once upon a time there was a little dog who liked to run in "
+                       "the big green park near the house of Tom and Lily. ";
+    const char *begins[] = { park, "Lily", "The sun was warm and ", "" };
     struct rng rng;
     rng_seed(&rng, 5);
     memset(b, 0, sizeof *b);
