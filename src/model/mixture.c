@@ -115,8 +115,8 @@ int bind_mixture_rule(struct bind *b, struct mixture_rule *rule)
     return 0;
 }
 
-/* Factors on feed-forward matrices belong to NVFP4 weights; where a file has them beside others they
- * do not count (the oracle of tests/unit/model/mixture_test.c is such a file). */
+/* Factors on feed-forward matrices belong to NVFP4 weights; where a file has them beside others
+ * they do not count (the oracle of tests/unit/model/mixture_test.c is such a file). */
 void bind_drop_factors(struct block_ffn *f)
 {
     struct block_linear *const parts[] = { &f->gate, &f->up, &f->down };
@@ -125,8 +125,8 @@ void bind_drop_factors(struct block_ffn *f)
             parts[i]->scale = 1;
 }
 
-/* dims[0] matrices (dims[1], dims[2]), one behind the other in one tensor, and their factors, if any
- * (stem.scale). */
+/* dims[0] matrices (dims[1], dims[2]), one behind the other in one tensor, and their factors, if
+ * any (stem.scale). */
 static int bind_stacked(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
                         const uint32_t dims[3])
 {
