@@ -243,6 +243,15 @@ static void on_ready(UNUSED void *ctx, struct net_call *net)
     buf_fini(&body);
 }
 
+/* A stranger's text for the log: printable ASCII, the rest as '?' (F-40). */
+static void copy_plain(char *out, size_t max, const char *s)
+{
+    size_t n = 0;
+    for (; s[n] != '\0' && n + 1 < max; n++)
+        out[n] = s[n] > 0x20 && s[n] < 0x7f ? s[n] : '?';
+    out[n] = '\0';
+}
+
 static void log_call(const struct api_call *c, bool complete)
 {
     const struct api_params *p = &c->s->p;
@@ -251,8 +260,9 @@ static void log_call(const struct api_call *c, bool complete)
     struct engine_usage u = c->job != NULL ? api_job_usage(c->job) : (struct engine_usage){ 0 };
     double ms = (double)(clock_now_ns(&p->clock) - net_call_began_ns(c->net)) * 1e-6;
     struct err line;
-    const char *path = net_call_path(c->net);
-    err_set(&line, 0, "%s %s %.100s %d%s%s prompt %u cached %u completion %u %.1f ms",
+    char path[100];
+    copy_plain(path, sizeof path, net_call_path(c->net));
+    err_set(&line, 0, "%s %s %s %d%s%s prompt %u cached %u completion %u %.1f ms",
             c->request_id, net_call_method(c->net), path, complete ? c->status : 499,
             c->error != NULL ? " " : "", c->error != NULL ? c->error : "", u.prompt_tokens,
             u.cached_tokens, u.completion_tokens, ms);
