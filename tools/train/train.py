@@ -179,7 +179,7 @@ def train(a, tok):
     step_fn = torch.compile(m, dynamic=False) if a.compile else m
 
     def save():
-        st["rounds"] = {n: base.get(n, 0.0) + q.rounds for n, q in mixer.streams.items()}
+        st["rounds"] = {**base, **{n: base.get(n, 0.0) + q.rounds for n, q in mixer.streams.items()}}
         torch.save({"config": asdict(c), "merges": tok.merges, "model": m.state_dict(), "opt": [o.state_dict() for o in opts], "st": st}, path + ".new")
         os.replace(path + ".new", path)
 
