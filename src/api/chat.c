@@ -176,12 +176,22 @@ int api_chat_text(const struct api_chat *c, const struct api_chat_input *in,
 int api_chat_encode(const struct api_chat *c, const struct text_rendered *text,
                     struct text_ids *out, struct err *err)
 {
-    /* A model's own template writes the first token itself, as it was trained; the plain one does
-     * not know it. */
-    unsigned flags = c->own ? TEXT_PARSE_SPECIAL : TEXT_ADD_SPECIAL;
-    int rc = text_encode(c->tokenizer, buf_str(&text->text), text->text.len,
-                         (const uint8_t *)buf_str(&text->origin), flags, out);
-    return rc == 0 ? 0 : err_set_field(err, rc, "messages", "messages: %s", err_code_text(rc));
+    /* Many templates write the token that begins every text themselves; where the model wants one
+     * and the template does not, it is put in front, and never twice. */
+    int32_t first = text_first_token(c->tokenizer);
+    uint32_t start = out->n;
+    int rc = first != TEXT_TOKEN_NONE ? text_ids_put(out, first) : 0;
+    if (rc == 0)
+        rc = text_encode(c->tokenizer, buf_str(&text->text), text->text.len,
+                         (const uint8_t *)buf_str(&text->origin),
+                         c->own ? TEXT_PARSE_SPECIAL : 0, out);
+    if (rc < 0)
+        return err_set_field(err, rc, "messages", "messages: %s", err_code_text(rc));
+    if (first != TEXT_TOKEN_NONE && out->n > start + 1 && out->ids[start + 1] == first) {
+        out->n--;
+        memmove(out->ids + start, out->ids + start + 1, (out->n - start) * sizeof *out->ids);
+    }
+    return 0;
 }
 
 int api_chat_render(const struct api_chat *c, const json_value *messages,

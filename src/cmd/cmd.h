@@ -126,9 +126,7 @@ NODISCARD int cmd_kv_type(const char *name, uint32_t *type, struct err *err);
  * for ids not below n_vocab. */
 NODISCARD int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids,
                             struct err *err);
-/* The token a model wants at the beginning of every text, or TEXT_TOKEN_NONE. */
-int32_t cmd_first_token(const struct text_tokenizer *tok);
-/* How text is drawn where nobody says otherwise: temperature 0.7, top-k 40, top-p 0.95, min-p 0.05.
+/* How text is drawn where nobody says otherwise: temperature 0.5, top-k 40, top-p 0.95, min-p 0.05.
  * */
 struct engine_sampler_params cmd_sampler_defaults(void);
 /* The seed asked for, or a fresh one from the system. */

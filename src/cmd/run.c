@@ -32,7 +32,7 @@ static const struct opt opts[] = {
     { "ctx", 'c', OPT_U32, offsetof(struct run_args, n_ctx), "N",
       "context in tokens (default: what the model was trained for, at most 16384)", 2, 1 << 20 },
     { "temp", 0, OPT_NUMBER, offsetof(struct run_args, temp), "T",
-      "temperature; 0 always takes the likeliest token (default: 0.7)", 0, 100 },
+      "temperature; 0 always takes the likeliest token (default: 0.5)", 0, 100 },
     { "top-k", 0, OPT_U32, offsetof(struct run_args, top_k), "K",
       "draw from the K likeliest tokens; 0: all (default: 40)", 0, 0 },
     { "top-p", 0, OPT_NUMBER, offsetof(struct run_args, top_p), "P",

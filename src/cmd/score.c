@@ -73,7 +73,7 @@ static int score_text(const struct args *a, const struct cmd_model *m, const cha
     struct cmd_bar bar;
     cmd_bar_begin(&bar, &a->common, "scoring");
     struct engine_score_params p = { .n_ctx = a->n_ctx,
-                                     .bos = cmd_first_token(m->tokenizer),
+                                     .bos = text_first_token(m->tokenizer),
                                      .progress = show_progress,
                                      .progress_ctx = &bar };
     struct engine_score s = { 0 };

@@ -36,7 +36,7 @@ static const struct opt opts[] = {
     { "seqs", 0, OPT_U32, offsetof(struct args, n_seqs), "N",
       "sequences that are computed together; more wait (default: 32)", 1, 4096 },
     { "queue", 0, OPT_U32, offsetof(struct args, n_waiting), "N",
-      "requests that may wait; more are refused with 429 (default: 1024)", 1, 1 << 20 },
+      "requests that may wait; more are refused with 503 (default: 1024)", 1, 1 << 20 },
     { "kv-bytes", 0, OPT_BYTES, offsetof(struct args, kv_bytes), "SIZE",
       "memory for the state of all sequences (default: what --seqs contexts need, at most 1G)", 0,
       0 },

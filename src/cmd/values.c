@@ -43,22 +43,10 @@ int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids, stru
     return 0;
 }
 
-int32_t cmd_first_token(const struct text_tokenizer *tok)
-{
-    struct text_ids l;
-    text_ids_init(&l, 8);
-    int32_t bos = TEXT_TOKEN_NONE;
-    if (text_encode(tok, "", 0, NULL, TEXT_ADD_SPECIAL, &l) == 0 && l.n > 0 &&
-        l.ids[0] == text_bos(tok))
-        bos = l.ids[0];
-    text_ids_fini(&l);
-    return bos;
-}
-
 struct engine_sampler_params cmd_sampler_defaults(void)
 {
     struct engine_sampler_params p = engine_sampler_defaults();
-    p.temperature = 0.7f;
+    p.temperature = 0.5f;
     p.top_k = 40;
     p.top_p = 0.95f;
     p.min_p = 0.05f;

@@ -418,6 +418,16 @@ int32_t text_eos(const struct text_tokenizer *t) { return t->eos; }
 int32_t text_eot(const struct text_tokenizer *t) { return t->eot; }
 bool text_is_end(const struct text_tokenizer *t, int32_t id) { return has(t, id) && t->is_end[id]; }
 
+int32_t text_first_token(const struct text_tokenizer *t)
+{
+    struct text_ids l;
+    text_ids_init(&l, 8);
+    int rc = text_encode(t, "", 0, NULL, TEXT_ADD_SPECIAL, &l);
+    int32_t first = rc == 0 && l.n > 0 && l.ids[0] == t->bos ? l.ids[0] : TEXT_TOKEN_NONE;
+    text_ids_fini(&l);
+    return first;
+}
+
 void text_set_end(struct text_tokenizer *t, int32_t id)
 {
     if (has(t, id))

@@ -105,6 +105,8 @@ int32_t text_eos(const struct text_tokenizer *t);
 int32_t text_eot(const struct text_tokenizer *t);
 bool text_is_end(const struct text_tokenizer *t,
                  int32_t id); /* ends a generation: eos, eot, <|im_end|>, ... */
+/* The token the model wants at the beginning of every text (its bos), or NONE. */
+int32_t text_first_token(const struct text_tokenizer *t);
 /* id ends a generation too: some files name more end tokens beside the tokenizer. Only before the
  * tokenizer is shared. Ids outside the vocabulary are ignored. */
 void text_set_end(struct text_tokenizer *t, int32_t id);
