@@ -204,20 +204,37 @@ def test_closed_pipe():
     assert p.wait(timeout=LIMIT_S) in (0, 1)
 
 
+def check_runs(path, runs):
+    """Prompt ids, first logits and greedy ids as recorded by an independent implementation."""
+    for r in runs:
+        special = ["--special"] if "<|im_start|>" in r["prompt"] else []
+        ids = one_json("tokenize", "-m", path, *special, stdin=r["prompt"].encode())["ids"]
+        assert ids == r["ids"], (path, r["prompt"], ids)
+        logits = one_json("logits", "-m", path, "--kv", "f32", "--ids", " ".join(map(str, ids)))["logits"]
+        for got, want in zip(logits, r["logits_head"]):
+            assert abs(got - want) < 1e-3, (path, r["prompt"], got, want)
+        if r["min_gap"] < 1e-3:
+            continue
+        got = one_json("run", "-m", path, "-p", r["prompt"], "--raw", *special, "--temp", "0", "--kv", "f32",
+                       "--ignore-eos", "-n", len(r["greedy"]))
+        assert got["ids"][:len(r["greedy"])] == r["greedy"], (path, r["prompt"], got["ids"])
+
+
 def test_reference_models():
-    """The models of the reference folder: ids, greedy text, and scores as recorded."""
+    """The models of the reference folder: ids, logits, greedy text as recorded."""
     expected = json.loads(pathlib.Path(model("expected.json")).read_text())
     names = {"stories260k": "stories260k-f32.gguf", "llama2xs-stories": "llama2xs-stories-f32.gguf",
              "babyllama-char105": "babyllama-char105-f32.gguf", "bit-stories-3m": "bit-stories-3m-f16.gguf"}
     for name, file in names.items():
-        for r in expected[name]["runs"]:
-            ids = one_json("tokenize", "-m", model(file), stdin=r["prompt"].encode())["ids"]
-            assert ids == r["ids"], (name, r["prompt"], ids)
-            if r["min_gap"] < 1e-3:
-                continue
-            got = one_json("run", "-m", model(file), "-p", r["prompt"], "--raw", "--temp", "0", "--kv", "f32",
-                           "--ignore-eos", "-n", len(r["greedy"]))
-            assert got["ids"] == r["greedy"], (name, r["prompt"])
+        check_runs(model(file), expected[name]["runs"])
+
+
+def test_own_models():
+    """The bundled model, the draft and the latent-attention model with experts: the same."""
+    expected = json.loads((ROOT / "tests/models/expected.json").read_text())
+    for name, path in {"naru-chat": BUNDLED, "naru-draft": ROOT / "tests/models/naru-draft.gguf",
+                       "naru-mla-moe-mtp": ROOT / "tests/models/naru-mla-moe-mtp.gguf"}.items():
+        check_runs(path, expected[name]["runs"])
 
 
 def test_unknown_characters():
