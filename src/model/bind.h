@@ -75,6 +75,9 @@ NODISCARD int bind_norms(struct bind *b, uint32_t l, bool post);
 NODISCARD int bind_attn(struct bind *b, uint32_t l, bool qk_norm);
 /* Gated feed-forward; gate absent: up holds the rows of gate and up. */
 NODISCARD int bind_ffn(struct bind *b, uint32_t l, bool gelu);
+/* The common decoder whole (architectures 1.1): shape, RoPE over adjacent pairs or halves, and for
+ * every layer two norms, attention with the file's window, SwiGLU. */
+NODISCARD int bind_decoder(struct bind *b, bool adjacent, bool qk_norm);
 
 /* At least n floats a row in this buffer. */
 void bind_width(struct bind *b, enum model_buf buf, size_t n);

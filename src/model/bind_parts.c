@@ -315,3 +315,20 @@ int bind_ffn(struct bind *b, uint32_t l, bool gelu)
     bind_width(b, BUF_UP, s->n_ff);
     return bind_linear(b, &f->down, l, "ffn_down", s->n_embd, s->n_ff);
 }
+
+int bind_decoder(struct bind *b, bool adjacent, bool qk_norm)
+{
+    TRY(bind_shape(b));
+    TRY(bind_rope(b, adjacent));
+    uint32_t window = 0;
+    TRY(bind_u32(b, ".attention.sliding_window", 0, MODEL_CTX_MAX, &window));
+    for (uint32_t l = 0; l < b->m->shape.n_layers; l++) {
+        bool windowed = false;
+        TRY(bind_norms(b, l, false));
+        TRY(bind_attn(b, l, qk_norm));
+        TRY(bind_ffn(b, l, false));
+        TRY(bind_windowed(b, l, 0, &windowed));
+        b->m->layers[l].attn.window = windowed ? window : 0;
+    }
+    return 0;
+}

@@ -8,19 +8,7 @@
 
 static int bind(struct bind *b)
 {
-    TRY(bind_shape(b));
-    TRY(bind_rope(b, false));
-    uint32_t window = 0;
-    TRY(bind_u32(b, ".attention.sliding_window", 0, MODEL_CTX_MAX, &window));
-    for (uint32_t l = 0; l < b->m->shape.n_layers; l++) {
-        bool windowed = false;
-        TRY(bind_norms(b, l, false));
-        TRY(bind_attn(b, l, false));
-        TRY(bind_ffn(b, l, false));
-        TRY(bind_windowed(b, l, 0, &windowed));
-        b->m->layers[l].attn.window = windowed ? window : 0;
-    }
-    return 0;
+    return bind_decoder(b, false, false);
 }
 
 const struct model_family model_phi3 = {

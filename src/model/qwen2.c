@@ -15,28 +15,16 @@ static int need_biases(struct bind *b, uint32_t l)
         if (model_file_tensor(b->file, name) == NULL)
             return err_set_field(b->err, E_FORMAT, name,
                                  "tensor %s is missing: Qwen2 has biases on Q, K and V; convert "
-                                 "the "
-                                 "model again from its source",
-                                 name);
+                                 "the model again from its source", name);
     }
     return 0;
 }
 
 static int bind(struct bind *b)
 {
-    TRY(bind_shape(b));
-    TRY(bind_rope(b, false));
-    uint32_t window = 0;
-    TRY(bind_u32(b, ".attention.sliding_window", 0, MODEL_CTX_MAX, &window));
-    for (uint32_t l = 0; l < b->m->shape.n_layers; l++) {
-        bool windowed = false;
-        TRY(bind_norms(b, l, false));
-        TRY(bind_attn(b, l, false));
-        TRY(bind_ffn(b, l, false));
-        TRY(bind_windowed(b, l, 0, &windowed));
-        b->m->layers[l].attn.window = windowed ? window : 0;
+    TRY(bind_decoder(b, false, false));
+    for (uint32_t l = 0; l < b->m->shape.n_layers; l++)
         TRY(need_biases(b, l));
-    }
     return 0;
 }
 
