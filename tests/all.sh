@@ -54,6 +54,12 @@ stage "clang, address and undefined-behaviour sanitizers"
 run_units BUILD=asan CC=clang --
 if make -s $jobs BUILD=asan CC=clang fuzz-bins; then sh tests/tap.sh "make -s BUILD=asan CC=clang fuzz-replay"; else fail "build of the fuzz targets"; fi
 
+if make -s $jobs BUILD=asan CC=clang all; then
+    NARU_BIN=build/asan/naru sh tests/tap.sh "python3 tests/e2e/cli_test.py"
+else
+    fail "build of the binary with sanitizers"
+fi
+
 stage "thread sanitizer"
 wrap=$fixed run_units BUILD=tsan -- os engine api
 

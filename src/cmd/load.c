@@ -13,9 +13,11 @@
 #define BUNDLED "naru-chat.gguf"
 #define REDRAW_NS 50000000u
 
-/* models/ beside the folder of the binary (a checkout: build/naru), then the system's place. */
+/* models/ beside the folder of the binary (a checkout: build/naru, build/asan/naru), then the
+ * system's place. */
 static int bundled_path(char **path, struct err *err)
 {
+    static const char *const up[] = { "/../models/", "/../../models/" };
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     exe[n > 0 ? n : 0] = '\0';
@@ -24,15 +26,18 @@ static int bundled_path(char **path, struct err *err)
         *slash = '\0';
     struct buf b;
     buf_init(&b, 2 * sizeof exe);
-    buf_printf(&b, "%s/../models/%s", exe, BUNDLED);
+    for (size_t i = 0; i < COUNT_OF(up) && (i == 0 || !os_exists(buf_str(&b))); i++) {
+        buf_clear(&b);
+        buf_printf(&b, "%s%s" BUNDLED, exe, up[i]);
+    }
     if (!os_exists(buf_str(&b))) {
         buf_clear(&b);
         buf_puts(&b, "/usr/share/naru/models/" BUNDLED);
     }
     if (buf_status(&b) == 0 && !os_exists(buf_str(&b))) {
         err_set_field(err, E_NOT_FOUND, "model",
-                      "no bundled model at %s/../models/%s or %s; name one with -m FILE", exe,
-                      BUNDLED, buf_str(&b));
+                      "no bundled model at %s%s" BUNDLED " or %s; name one with -m FILE", exe,
+                      up[0], buf_str(&b));
         buf_fini(&b);
         return E_NOT_FOUND;
     }

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-NARU = os.environ.get("NARU_BIN", str(ROOT / "build/naru"))
+NARU = str(ROOT / os.environ.get("NARU_BIN", "build/naru"))
 SHARED = os.environ.get("NARU_SHARED")
 BUNDLED = ROOT / "models/naru-chat.gguf"
 LIMIT_S = 120
