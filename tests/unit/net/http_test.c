@@ -407,7 +407,7 @@ static void destroy_ends_what_waits(UNUSED void **state)
 /* Deadlines and pings, with short ones; the clock is real because the watcher sleeps on it. */
 static void deadlines_hold(UNUSED void **state)
 {
-    struct net_http_params p = { .head_s = 1.5, .idle_s = 3, .ping_s = 0.3 };
+    struct net_http_params p = { .head_s = 4, .idle_s = 5, .ping_s = 0.3 };
     start(&p);
     char out[4096] = "";
     int slow = dial(), half = dial(), idle = dial(), quiet = dial();
