@@ -41,18 +41,7 @@ static uint64_t dot_i8(uint64_t rounds)
     return rounds * LANES * 2;
 }
 
-void kernel_probe_init(struct kernel_probe *p, unsigned flags)
-{
-    *p = (struct kernel_probe){ .fma_f32 = fma_f32, .dot_i8 = dot_i8 };
-#if defined(__x86_64__)
-    if ((flags & KERNEL_AVX2) != 0)
-        kernel_probe_init_avx2(p);
-#else
-    (void)flags;
-#endif
-}
-
-uint64_t kernel_probe_read(const void *data, size_t bytes)
+static uint64_t read_all(const void *data, size_t bytes)
 {
     uint64_t sum[8] = { 0 };
     const uint8_t *p = data;
@@ -66,4 +55,15 @@ uint64_t kernel_probe_read(const void *data, size_t bytes)
     for (; i < bytes; i++)
         sum[0] += p[i];
     return sum[0] ^ sum[1] ^ sum[2] ^ sum[3] ^ sum[4] ^ sum[5] ^ sum[6] ^ sum[7];
+}
+
+void kernel_probe_init(struct kernel_probe *p, unsigned flags)
+{
+    *p = (struct kernel_probe){ .fma_f32 = fma_f32, .dot_i8 = dot_i8, .read = read_all };
+#if defined(__x86_64__)
+    if ((flags & KERNEL_AVX2) != 0)
+        kernel_probe_init_avx2(p);
+#else
+    (void)flags;
+#endif
 }

@@ -16,13 +16,12 @@ struct kernel_probe {
     /* Runs `rounds` rounds and returns the operations done (a multiply-add counts two). */
     uint64_t (*fma_f32)(uint64_t rounds);
     uint64_t (*dot_i8)(uint64_t rounds);
+    /* Reads every byte; the value returned keeps the compiler from dropping the loop. */
+    uint64_t (*read)(const void *data, size_t bytes);
 };
 
 /* The probes of the best level in flags (enum kernel_flag). */
 void kernel_probe_init(struct kernel_probe *p, unsigned flags);
-/* Reads every byte; the value returned keeps the compiler from dropping the loop. */
-uint64_t kernel_probe_read(const void *data, size_t bytes);
-
 #if defined(__x86_64__)
 void kernel_probe_init_avx2(struct kernel_probe *p);
 #endif

@@ -223,7 +223,7 @@ static struct ceilings measure(unsigned flags)
         ops = (double)probe.dot_i8(2000000);
         c.dot = fmax(c.dot, ops / (now_ns() - start));
         start = now_ns();
-        kernel_probe_read(data, bytes);
+        probe.read(data, bytes);
         c.read = fmax(c.read, (double)bytes / (now_ns() - start));
     }
     free(data);
