@@ -11,6 +11,7 @@
 #include "api/chat.h"
 #include "api/error.h"
 #include "api/job.h"
+#include "api/metrics.h"
 #include "api/server.h"
 #include "net/http.h"
 
@@ -22,6 +23,8 @@ struct api_server {
     char fingerprint[17];
     _Atomic uint64_t n_requests;
     _Atomic bool draining;
+    uint64_t started_ns;
+    struct api_meter meter;
 };
 
 struct api_call {
@@ -31,6 +34,7 @@ struct api_call {
     bool streaming;
     char request_id[65];
     uint64_t number;        /* of the request, in this server's life */
+    int route;              /* row of the route table; -1: none */
     int status;
     const char *error;      /* code of the error answered, or NULL */
 };
@@ -51,6 +55,8 @@ void api_route_model(struct api_call *c);
 void api_route_health(struct api_call *c);
 void api_route_ready(struct api_call *c);
 void api_route_version(struct api_call *c);
+void api_route_stats(struct api_call *c);
+void api_route_metrics(struct api_call *c);
 void api_route_tokenize(struct api_call *c);
 void api_route_detokenize(struct api_call *c);
 void api_route_apply_template(struct api_call *c);

@@ -35,6 +35,8 @@ static const struct route routes[] = {
     { "GET", "/health", ROLE_OPEN, false, api_route_health },
     { "GET", "/ready", ROLE_OPEN, false, api_route_ready },
     { "GET", "/version", ROLE_METRICS, false, api_route_version },
+    { "GET", "/stats", ROLE_METRICS, false, api_route_stats },
+    { "GET", "/metrics", ROLE_METRICS, false, api_route_metrics },
 };
 
 static const struct route *find_route(const char *path)
@@ -48,6 +50,8 @@ static const struct route *find_route(const char *path)
     }
     return NULL;
 }
+
+const char *api_route_path(uint32_t i) { return i < COUNT_OF(routes) ? routes[i].path : NULL; }
 
 static bool allows(const struct route *r, const char *method)
 {
@@ -131,6 +135,7 @@ static struct api_call *new_call(struct api_server *s, struct net_call *net)
         return NULL;
     c->s = s;
     c->net = net;
+    c->route = -1;
     c->number = atomic_fetch_add(&s->n_requests, 1);
     const char *given = net_call_header(net, "x-request-id");
     if (is_request_id(given))
@@ -188,7 +193,11 @@ static void on_request(void *ctx, struct net_call *net)
     }
     if (atomic_load(&c->s->draining))
         net_call_close(net);
+    if (net_call_header(net, "x-stainless-retry-count") != NULL &&
+        strcmp(net_call_header(net, "x-stainless-retry-count"), "0") != 0)
+        atomic_fetch_add_explicit(&c->s->meter.retries, 1, memory_order_relaxed);
     const struct route *r = find_route(net_call_path(net));
+    c->route = r != NULL ? (int)(r - routes) : -1;
     if (r == NULL) {
         struct api_error e = api_error_status(404, "not_found", "there is nothing at this path");
         api_call_fail(c, &e);
@@ -274,6 +283,11 @@ static void on_done(UNUSED void *ctx, struct net_call *net, bool complete)
     struct api_call *c = net_call_user(net);
     if (c == NULL)
         return;
+    struct api_server *s = c->s;
+    if (!complete)
+        atomic_fetch_add_explicit(&s->meter.disconnects, 1, memory_order_relaxed);
+    api_meter_count(&s->meter, c->route, complete ? c->status : 499,
+                    clock_now_ns(&s->p.clock) - net_call_began_ns(net));
     log_call(c, complete);
     api_job_destroy(c->job);
     mem_free(c);
@@ -329,6 +343,7 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
         return err_set(err, E_NOMEM, "out of memory");
     s->p = *p;
     fill_defaults(&s->p);
+    s->started_ns = clock_now_ns(&s->p.clock);
     engine_info(p->engine, &s->info);
     make_fingerprint(s);
     int rc = api_chat_create(&s->chat, p->tokenizer, p->template_source, p->template_len,

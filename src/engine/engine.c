@@ -209,6 +209,7 @@ static void free_all(struct engine *e)
     pthread_mutex_destroy(&e->lock);
     pthread_cond_destroy(&e->wake);
     pthread_cond_destroy(&e->idle);
+    engine_meter_fini(&e->meter);
     mem_free(e);
 }
 
@@ -221,6 +222,7 @@ static void init_locks(struct engine *e)
     pthread_cond_init(&e->wake, &attr);
     pthread_cond_init(&e->idle, &attr);
     pthread_condattr_destroy(&attr);
+    engine_meter_init(&e->meter);
 }
 
 static int build(struct engine *e, struct err *err)
@@ -292,12 +294,26 @@ struct engine_request engine_request_defaults(const int32_t *prompt, uint32_t n_
                                     .sampler = engine_sampler_defaults() };
 }
 
+/* A request that never got in. */
+static void note_refusal(struct engine *e, const struct engine_request *r, int rc)
+{
+    struct engine_decision d = { .at_ns = engine_now(e), .n_prompt = r->n_prompt };
+    d.kind = rc == E_LIMIT  ? ENGINE_D_REFUSE_LONG
+             : rc == E_FULL ? ENGINE_D_REFUSE_FULL
+                            : ENGINE_D_REFUSE_CLOSING;
+    if (rc == E_LIMIT || rc == E_FULL || rc == E_CLOSED)
+        engine_meter_decide(&e->meter, &d);
+}
+
 int engine_submit(struct engine *e, const struct engine_request *r, struct engine_stream **out,
                   struct err *err)
 {
     struct engine_stream *s = NULL;
-    TRY(engine_stream_create(&s, e, r, err));
-    int rc = 0;
+    int rc = engine_stream_create(&s, e, r, err);
+    if (rc < 0) {
+        note_refusal(e, r, rc);
+        return rc;
+    }
     pthread_mutex_lock(&e->lock);
     if (e->closing)
         rc = err_set(err, E_CLOSED, "the engine takes no more requests: it is shutting down");
@@ -305,6 +321,7 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct engin
         rc = err_set(err, E_FULL, "%u requests are waiting; try again later", e->n_live);
     if (rc == 0) {
         ASSERT(s->next == NULL);
+        s->number = ++e->n_submitted;
         *out = s; /* before the engine can call notify */
         if (e->inbox_last != NULL)
             e->inbox_last->next = s;
@@ -318,6 +335,7 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct engin
     }
     pthread_mutex_unlock(&e->lock);
     if (rc < 0) {
+        note_refusal(e, r, rc);
         engine_stream_unref(s); /* the caller's */
         engine_stream_unref(s); /* the engine's, which it never took */
     }
@@ -360,6 +378,13 @@ void engine_stats(const struct engine *e, struct engine_stats *out)
     out->n_waiting += e->n_inbox;
     out->blocks = e->info.n_blocks; /* also before the first step */
     pthread_mutex_unlock(&w->lock);
+}
+
+void engine_report(const struct engine *e, struct engine_report *out)
+{
+    struct engine *w = (struct engine *)(uintptr_t)e; /* nor is the meter's lock */
+    engine_meter_read(&w->meter, out);
+    out->now_ns = engine_now(e);
 }
 
 const char *engine_finish_name(enum engine_finish f)

@@ -20,8 +20,9 @@
  *     computed (A-30).
  * Ownership: the engine borrows model and tokenizer, which must outlive it; a stream belongs to the
  *     caller until engine_stream_close. Close all streams before engine_destroy.
- * Threads: engine_submit, engine_drain, engine_stats, engine_stream_cancel, engine_stream_progress
- *     from any thread; engine_stream_next and _close from one thread at a time per stream.
+ * Threads: engine_submit, engine_drain, engine_stats, engine_report, engine_stream_cancel,
+ *     engine_stream_progress from any thread; engine_stream_next and _close from one thread at a
+ *     time per stream.
  * Cost: submit copies the prompt and allocates all that the request will ever need; a step
  *     allocates nothing. */
 #ifndef ENGINE_ENGINE_H
@@ -33,6 +34,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "engine/meter.h"
 #include "engine/sampler.h"
 
 struct model;
@@ -192,5 +194,7 @@ struct engine_stats {
     uint64_t busy_ns;                /* inside steps */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
+/* Latencies, the last steps and decisions, the requests at work (engine/meter.h). */
+void engine_report(const struct engine *e, struct engine_report *out);
 
 #endif

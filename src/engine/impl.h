@@ -67,7 +67,8 @@ struct engine_stream {
     uint32_t n_forbid;
     struct text_detok detok;
     struct engine_stop stop;
-    uint64_t submit_ns, admit_ns, first_ns, stall_ns; /* 0: not yet */
+    uint64_t submit_ns, admit_ns, first_ns, last_ns, stall_ns; /* 0: not yet */
+    uint64_t number;             /* of the request in the engine's life, from 1; by engine.lock */
     size_t room;                 /* of the ring when last looked at */
 };
 
@@ -89,6 +90,9 @@ struct engine {
     uint32_t n_inbox;
     bool poked, closing, cancel_all, forget, quit;
     struct engine_stats shown;
+    uint64_t n_submitted;
+
+    struct engine_meter meter;   /* by its own lock */
 
     /* engine thread's */
     struct kv_pool *pool;
@@ -108,6 +112,7 @@ struct engine {
     uint32_t *want;              /* (n_seqs_max) */
     struct buf piece, text;      /* scratch, room reserved */
     struct engine_stats stats;
+    uint64_t rows_ns;            /* when the meter last got the list of requests */
 };
 
 /* engine.c */
@@ -124,6 +129,8 @@ void engine_count(struct engine *e);                         /* the counters tha
 void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);
 void engine_end(struct engine *e, struct engine_stream *s, enum engine_finish finish, int code,
                 const char *message);
+/* What was decided about a request, for the meter. */
+void engine_note(struct engine *e, const struct engine_stream *s, enum engine_decision_kind kind);
 /* stream.c */
 void engine_stream_wake(struct engine_stream *s);
 void engine_stream_put(struct engine_stream *s, const struct engine_sampled *token,

@@ -36,6 +36,28 @@ static void give_back(struct engine *e, struct engine_stream *s)
         s->next->prev = s->prev;
 }
 
+/* Intervals of what never got that far are not observed. */
+static void meter_end(struct engine *e, const struct engine_stream *s, enum engine_finish finish,
+                      uint64_t now)
+{
+    struct engine_meter *m = &e->meter;
+    uint32_t n_out = s->n_ids - s->r.n_prompt;
+    double decode = (double)(now - s->first_ns) * 1e-9;
+    engine_meter_finish(m, finish);
+    engine_meter_observe(m, ENGINE_H_E2E, (double)(now - s->submit_ns) * 1e-9);
+    engine_meter_observe(m, ENGINE_H_PROMPT, s->r.n_prompt);
+    engine_meter_observe(m, ENGINE_H_GENERATION, n_out);
+    engine_meter_observe(m, ENGINE_H_MAX_TOKENS, s->n_limit - s->r.n_prompt);
+    if (s->admit_ns != 0)
+        engine_meter_observe(m, ENGINE_H_INFERENCE, (double)(now - s->admit_ns) * 1e-9);
+    if (s->first_ns == 0)
+        return;
+    engine_meter_observe(m, ENGINE_H_PREFILL, (double)(s->first_ns - s->admit_ns) * 1e-9);
+    engine_meter_observe(m, ENGINE_H_DECODE, decode);
+    if (n_out > 1)
+        engine_meter_observe(m, ENGINE_H_TPOT, decode / (n_out - 1));
+}
+
 static void account(struct engine *e, struct engine_stream *s, enum engine_finish finish)
 {
     struct engine_usage *u = &s->done.usage;
@@ -46,6 +68,7 @@ static void account(struct engine *e, struct engine_stream *s, enum engine_finis
     u->queue_ns = admitted - s->submit_ns;
     u->prefill_ns = first - admitted;
     u->decode_ns = now - first;
+    meter_end(e, s, finish, now);
     e->stats.requests++;
     e->stats.requests_failed += finish == ENGINE_ERROR;
     e->stats.requests_cancelled += finish == ENGINE_CANCELLED;
@@ -110,8 +133,14 @@ static int free_text(struct engine *e, struct engine_stream *s, int32_t id)
 void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token)
 {
     ASSERT(token->id >= 0 && (uint32_t)token->id < e->n_vocab);
-    if (s->first_ns == 0)
-        s->first_ns = engine_now(e);
+    uint64_t now = engine_now(e);
+    if (s->first_ns == 0) {
+        s->first_ns = now;
+        engine_meter_observe(&e->meter, ENGINE_H_TTFT, (double)(now - s->submit_ns) * 1e-9);
+    } else {
+        engine_meter_observe(&e->meter, ENGINE_H_ITL, (double)(now - s->last_ns) * 1e-9);
+    }
+    s->last_ns = now;
     if (is_end(e, s, token->id)) {
         s->done.stop_id = token->id;
         engine_end(e, s, ENGINE_STOP, 0, "");

@@ -6,6 +6,8 @@
 #include "base/num.h"
 #include "engine/impl.h"
 
+#define ROWS_EVERY_NS 20000000
+
 void engine_take(struct engine *e, struct engine_stream *s)
 {
     int rc = sched_add(e->sched, s->r.n_prompt, &s->sched_id);
@@ -28,6 +30,19 @@ bool engine_has_timers(const struct engine *e)
     return false;
 }
 
+void engine_note(struct engine *e, const struct engine_stream *s, enum engine_decision_kind kind)
+{
+    uint64_t now = engine_now(e);
+    struct engine_decision d = { .at_ns = now,
+                                 .kind = kind,
+                                 .request = s->number,
+                                 .n_prompt = s->r.n_prompt,
+                                 .n_cached = s->done.usage.cached_tokens,
+                                 .waited_ns = now - s->submit_ns,
+                                 .n_blocks_free = kv_prefix_available(e->prefix) };
+    engine_meter_decide(&e->meter, &d);
+}
+
 /* --- sweeping --- */
 
 static bool later_than(uint64_t now, uint64_t since, double seconds)
@@ -48,8 +63,16 @@ static bool mind_reader(struct engine *e, struct engine_stream *s, uint64_t now)
     if (pause != paused) {
         atomic_store_explicit(&s->paused, pause, memory_order_relaxed);
         sched_pause(e->sched, s->sched_id, pause);
+        engine_note(e, s, pause ? ENGINE_D_PAUSE : ENGINE_D_RESUME);
     }
     return !pause || !later_than(now, s->stall_ns, e->params.stall_s_max);
+}
+
+static void give_up(struct engine *e, struct engine_stream *s, enum engine_decision_kind why,
+                    const char *message)
+{
+    engine_note(e, s, why);
+    engine_end(e, s, ENGINE_ERROR, E_TIMEOUT, message);
 }
 
 static void sweep(struct engine *e, bool cancel_all)
@@ -62,9 +85,9 @@ static void sweep(struct engine *e, bool cancel_all)
         if (cancel_all || atomic_load_explicit(&s->cancelled, memory_order_relaxed))
             engine_end(e, s, ENGINE_CANCELLED, 0, "");
         else if (patience > 0.0 && s->admit_ns == 0 && later_than(now, s->submit_ns, patience))
-            engine_end(e, s, ENGINE_ERROR, E_TIMEOUT, "the request waited too long for a place");
+            give_up(e, s, ENGINE_D_QUEUE_TIMEOUT, "the request waited too long for a place");
         else if (!mind_reader(e, s, now))
-            engine_end(e, s, ENGINE_ERROR, E_TIMEOUT, "the reader of the answer has stalled");
+            give_up(e, s, ENGINE_D_STALLED, "the reader of the answer has stalled");
     }
 }
 
@@ -96,7 +119,10 @@ static void admit(struct engine *e, struct engine_stream *s)
         e->stats.prompt_tokens += s->r.n_prompt;
         e->stats.cached_tokens += n;
         atomic_store_explicit(&s->phase, ENGINE_PREFILL, memory_order_relaxed);
+        engine_meter_observe(&e->meter, ENGINE_H_QUEUE,
+                             (double)(s->admit_ns - s->submit_ns) * 1e-9);
     }
+    engine_note(e, s, ENGINE_D_ADMIT);
     atomic_store_explicit(&s->prefill_done, (uint32_t)num_min(n, s->r.n_prompt),
                           memory_order_relaxed);
     sched_admitted(e->sched, s->sched_id, n);
@@ -111,6 +137,7 @@ static void preempt(struct engine *e, struct engine_stream *s)
     s->place = ENGINE_NO_PLACE;
     s->done.usage.preemptions++;
     e->stats.preemptions++;
+    engine_note(e, s, ENGINE_D_PREEMPT);
 }
 
 /* Asks until the answer is a step or nothing. */
@@ -255,17 +282,65 @@ void engine_count(struct engine *e)
     e->stats.evictions = kv_prefix_evictions(e->prefix);
 }
 
+/* The requests at work, for whoever looks; at most every ROWS_EVERY_NS while there is work. */
+static void show_rows(struct engine *e, uint64_t now)
+{
+    struct engine_row rows[ENGINE_ROWS_KEPT];
+    uint32_t n = 0, n_live = 0;
+    for (const struct engine_stream *s = e->live; s != NULL; s = s->next, n_live++) {
+        if (n == COUNT_OF(rows))
+            continue;
+        rows[n++] = (struct engine_row){
+            .request = s->number,
+            .phase = atomic_load_explicit(&s->phase, memory_order_relaxed),
+            .paused = atomic_load_explicit(&s->paused, memory_order_relaxed),
+            .n_prompt = s->r.n_prompt,
+            .n_cached = s->done.usage.cached_tokens,
+            .prefill_done = atomic_load_explicit(&s->prefill_done, memory_order_relaxed),
+            .generated = s->n_ids - s->r.n_prompt,
+            .preemptions = s->done.usage.preemptions,
+            .n_blocks = s->place == ENGINE_NO_PLACE
+                            ? 0
+                            : (uint32_t)num_ceil_div(s->seq.n_rows, e->info.block_len),
+            .age_ns = now - s->submit_ns,
+        };
+    }
+    engine_meter_rows(&e->meter, rows, n, n_live);
+    e->rows_ns = now;
+}
+
+static void meter_step(struct engine *e, const struct engine_stats *before, uint32_t n_seqs,
+                       uint64_t ns, uint64_t now)
+{
+    struct engine_step_record r = {
+        .end_ns = now,
+        .ns = ns,
+        .prefill_rows = (uint32_t)(e->stats.prefill_rows - before->prefill_rows),
+        .decode_rows = (uint32_t)(e->stats.decode_rows - before->decode_rows),
+        .n_seqs = n_seqs,
+    };
+    engine_meter_step(&e->meter, &r);
+}
+
 bool engine_step(struct engine *e, bool cancel_all)
 {
     struct sched_act act;
     uint64_t begin = engine_now(e);
+    struct engine_stats before = e->stats;
     sweep(e, cancel_all);
     decide(e, &act);
-    if (act.kind == SCHED_ACT_RUN)
+    bool ran = act.kind == SCHED_ACT_RUN;
+    uint32_t n_seqs = ran ? act.n_items : 0;
+    if (ran)
         run_batch(e, &act);
     if (e->params.check)
         check_all(e);
     engine_count(e);
-    e->stats.busy_ns += act.kind == SCHED_ACT_RUN ? engine_now(e) - begin : 0;
-    return act.kind == SCHED_ACT_RUN;
+    uint64_t now = engine_now(e);
+    e->stats.busy_ns += ran ? now - begin : 0;
+    if (ran)
+        meter_step(e, &before, n_seqs, now - begin, now);
+    if (!ran || now - e->rows_ns > ROWS_EVERY_NS)
+        show_rows(e, now);
+    return ran;
 }
