@@ -24,11 +24,17 @@ void kernel_init(struct kernel_table *k, unsigned flags)
         .dot = kernel_dot_c,
         .argmax = kernel_argmax_c,
         .kv_store = kernel_kv_store_c,
-        .attn = kernel_attn_c,
+        .attn_part = kernel_attn_part_c,
     };
 #if defined(__x86_64__)
     if ((flags & KERNEL_AVX2) != 0)
         kernel_init_avx2(k);
+    if ((flags & KERNEL_AVX512) != 0) {
+        k->level = (flags & KERNEL_AVX512_BF16) != 0   ? "avx512-bf16"
+                   : (flags & KERNEL_AVX512_VNNI) != 0 ? "avx512-vnni"
+                                                       : "avx512";
+        kernel_init_attn_avx512(k, flags);
+    }
 #elif defined(__aarch64__)
     if ((flags & KERNEL_NEON) != 0)
         kernel_init_neon(k);

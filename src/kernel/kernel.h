@@ -39,7 +39,7 @@ struct kernel_mat {
     size_t row_bytes;
 };
 
-/* Attention of one query head group over a paged cache, for one sequence.
+/* Attention of the query heads that share one KV head over a paged cache, for one sequence.
  * K row of position p: slab + table[p / block_len] * block_bytes + k_offset + (p % block_len) *
  * k_stride and V likewise. Rows are in `kv_type` (F32, F16, BF16, Q8_0). */
 struct kernel_kv {
@@ -59,6 +59,14 @@ struct kernel_attn {
     uint32_t window;            /* 0: all; else the last `window` positions, the own one counted */
     const float *sinks;         /* (n_group) extra logits in the softmax, or NULL */
 };
+/* Query rows at neighbouring positions; row r sees positions up to pos0 + r. */
+struct kernel_attn_rows {
+    const float *q;             /* row r: q + r * q_stride, (n_group, k_dim) */
+    float *out;                 /* row r: out + r * out_stride, (n_group, v_dim) */
+    size_t q_stride, out_stride;
+    uint32_t pos0, n_rows;      /* n_rows * n_group at most KERNEL_ATTN_QUERIES */
+};
+#define KERNEL_ATTN_QUERIES 64u
 
 /* Which form of activations a weight type takes. Matrices whose kinds are equal share one
  * kernel_act: Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
@@ -102,10 +110,11 @@ struct kernel_table {
      * kernel_kv_row_bytes bytes. Q8_0 fills the last block up with zeros, so rows of heads whose
      * size is no multiple of 32 are stored head by head. */
     void (*kv_store)(uint32_t kv_type, const float *x, void *dst, size_t n);
-    /* out (n_group, v_dim) = softmax(scale * q k^T) v over positions [lo, pos], lo from the window.
-     * q (n_group, k_dim). scratch: kernel_attn_scratch bytes, 64-byte aligned. */
-    void (*attn)(const struct kernel_attn *a, const struct kernel_kv *kv, uint32_t pos,
-                 const float *q, float *out, void *scratch);
+    /* states (n_rows, n_group, state) = attention of the rows over one part of the positions
+     * (kernel/attn.h). scratch: kernel_attn_scratch bytes, 64-byte aligned, and so are states. */
+    void (*attn_part)(const struct kernel_attn *a, const struct kernel_kv *kv,
+                      const struct kernel_attn_rows *r, uint32_t part, float *states,
+                      void *scratch);
 };
 
 /* CPU levels. Flags come from os/cpu.h, masked by --cpu; kernel does not detect by itself. */
@@ -123,7 +132,11 @@ void kernel_init(struct kernel_table *k, unsigned flags);
 /* Bytes of a cache row of n values: for Q8_0 whole blocks of 32, the last one filled up. 0 for
  * types that the cache does not take. */
 size_t kernel_kv_row_bytes(uint32_t kv_type, size_t n);
-/* Scratch for attn at position pos (bytes). */
-size_t kernel_attn_scratch(const struct kernel_attn *a, uint32_t pos);
+/* r->out = softmax(scale * q k^T) v over positions [lo, pos] of each row, lo from the window;
+ * scratch as in attn_part, which leaves r->out alone. */
+void kernel_attn(const struct kernel_table *k, const struct kernel_attn *a,
+                 const struct kernel_kv *kv, const struct kernel_attn_rows *r, void *scratch);
+/* Scratch for kernel_attn and attn_part with n_rows rows (bytes). */
+size_t kernel_attn_scratch(const struct kernel_attn *a, uint32_t n_rows);
 
 #endif

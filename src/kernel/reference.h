@@ -26,7 +26,8 @@ float kernel_dot_c(const float *a, const float *b, size_t n);
 uint32_t kernel_argmax_c(const float *x, size_t n);
 
 void kernel_kv_store_c(uint32_t kv_type, const float *x, void *dst, size_t n);
-void kernel_attn_c(const struct kernel_attn *a, const struct kernel_kv *kv, uint32_t pos,
-                   const float *q, float *out, void *scratch);
+void kernel_attn_part_c(const struct kernel_attn *a, const struct kernel_kv *kv,
+                        const struct kernel_attn_rows *r, uint32_t part, float *states,
+                        void *scratch);
 
 #endif

@@ -289,7 +289,7 @@ int bind_attn(struct bind *b, uint32_t l, bool qk_norm)
     rows.name = "v";
     rows.row_values = s->v_dim;
     a->v_stream = bind_stream(b, &rows);
-    b->m->attn_scratch = block_attn_scratch(s->k_dim, s->v_dim);
+    block_attn_plan(b->m, s->n_heads / s->n_kv_heads, s->k_dim, s->v_dim);
     bind_width(b, BUF_Q, (size_t)s->n_heads * s->k_dim);
     bind_width(b, BUF_K, (size_t)s->n_kv_heads * s->k_dim);
     bind_width(b, BUF_V, (size_t)s->n_kv_heads * s->v_dim);

@@ -58,9 +58,23 @@ uint8_t *block_kv_row(const struct model_work *w, uint32_t r, uint32_t stream, u
 size_t block_context(const struct model_work *w);
 /* cos and sin of row r under the given rope. */
 const float *block_cs(const struct model_work *w, uint32_t rope, uint32_t r);
-/* Query heads taken by one call of the attention kernel. */
-#define BLOCK_HEADS 8
-/* Bytes of attention scratch a thread needs for rows of these sizes. */
-size_t block_attn_scratch(uint32_t k_dim, uint32_t v_dim);
+/* What the model needs for attention of that form: rows a tile, scratch, states. */
+void block_attn_plan(struct model *m, uint32_t group, uint32_t k_dim, uint32_t v_dim);
+
+/* Softmax attention of all rows over their spans' cache: out (n_rows, n_heads, v_dim) from q
+ * (n_rows, n_heads, k_dim); n_group heads share a KV head. Rows must be stored before. */
+struct block_attend {
+    struct model_work *w;
+    const float *q;
+    float *out;
+    uint32_t n_heads, n_group, k_dim, v_dim;
+    float scale, softcap;
+    uint32_t window, k_stream, v_stream;
+    /* --- for block_attend itself --- */
+    uint32_t n_calls; /* of the kernel for the heads of a group */
+    uint32_t part0, n_parts;
+    size_t unit_floats;
+};
+void block_attend(struct block_attend *t);
 
 #endif

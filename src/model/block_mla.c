@@ -16,7 +16,6 @@
 struct mla_job {
     struct model_work *w;
     const struct block_mla *a;
-    uint32_t parts; /* calls of the attention kernel a row */
 };
 
 static void store_task(void *ctx, uint32_t r, uint32_t thread)
@@ -74,22 +73,6 @@ static void absorb_task(void *ctx, uint32_t h, uint32_t thread)
                a->rope_dims * sizeof *q.at);
 }
 
-static void attend_task(void *ctx, uint32_t i, uint32_t thread)
-{
-    const struct mla_job *t = ctx;
-    const struct block_mla *a = t->a;
-    struct model_work *w = t->w;
-    uint32_t r = i / t->parts, head = i % t->parts * BLOCK_HEADS;
-    size_t wide = a->rank + a->rope_dims, at = (size_t)r * a->n_heads + head;
-    struct kernel_kv kv = block_kv(w, r, a->stream, a->stream);
-    struct kernel_attn p = { .k_dim = (uint32_t)wide,
-                             .v_dim = a->rank,
-                             .n_group = (uint32_t)num_min(BLOCK_HEADS, a->n_heads - head),
-                             .scale = a->scale };
-    w->k->attn(&p, &kv, w->pos[r], w->buf[BUF_LATENT] + at * wide,
-               w->buf[BUF_LATENT_OUT] + at * a->rank, work_thread(w, thread));
-}
-
 static void expand_task(void *ctx, uint32_t h, uint32_t thread)
 {
     const struct mla_job *t = ctx;
@@ -115,12 +98,21 @@ void block_mla(struct model_work *w, const struct block_mla *a)
         block_norm_rows(w, &a->q_a_norm, BUF_V);
         block_linear_one(w, &a->q_b, BUF_Q, BUF_V);
     }
-    struct mla_job t = { w, a, (uint32_t)num_ceil_div(a->n_heads, BLOCK_HEADS) };
-    size_t wide = (size_t)a->rank + a->rope_dims;
-    size_t each = num_min(a->n_heads, BLOCK_HEADS) * (wide + a->rank) * block_context(w);
-    device_for(w->m->dev, w->n_rows, 4 * wide, store_task, &t);
+    struct mla_job t = { w, a };
+    uint32_t wide = a->rank + a->rope_dims;
+    struct block_attend attend = { .w = w,
+                                   .q = w->buf[BUF_LATENT],
+                                   .out = w->buf[BUF_LATENT_OUT],
+                                   .n_heads = a->n_heads,
+                                   .n_group = a->n_heads,
+                                   .k_dim = wide,
+                                   .v_dim = a->rank,
+                                   .scale = a->scale,
+                                   .k_stream = a->stream,
+                                   .v_stream = a->stream };
+    device_for(w->m->dev, w->n_rows, 4 * (size_t)wide, store_task, &t);
     device_for(w->m->dev, a->n_heads, (size_t)w->n_rows * a->rank * a->nope, absorb_task, &t);
-    device_for(w->m->dev, w->n_rows * t.parts, each, attend_task, &t);
+    block_attend(&attend);
     device_for(w->m->dev, a->n_heads, (size_t)w->n_rows * a->rank * a->v_dim, expand_task, &t);
     block_linear_one(w, &a->o, BUF_Y, BUF_A);
 }

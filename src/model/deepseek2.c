@@ -157,7 +157,7 @@ static void need_room(struct bind *b, const struct block_mla *a)
 {
     struct model *m = b->m;
     size_t wide = a->rank + a->rope_dims;
-    m->attn_scratch = block_attn_scratch((uint32_t)wide, a->rank);
+    block_attn_plan(m, a->n_heads, (uint32_t)wide, a->rank);
     m->gather_width = (uint32_t)num_max(m->gather_width, num_max(a->nope, a->rank));
     bind_width(b, BUF_Q, (size_t)a->n_heads * (a->nope + a->rope_dims));
     bind_width(b, BUF_K, wide);

@@ -148,7 +148,14 @@ struct model {
     struct block_layer *layers; /* (n_layers) */
     uint32_t width[BUF_COUNT];
     size_t attn_scratch;   /* bytes a thread needs for the attention kernel */
+    uint32_t attn_rows;    /* query rows a call of it takes at most */
+    uint32_t attn_state;   /* floats of one query's state */
     uint32_t gather_width; /* floats a row that MLA takes out of a buffer; 0: none */
+};
+
+/* Rows of one span at neighbouring positions that attention takes together. */
+struct model_tile {
+    uint32_t row0, n_rows;
 };
 
 struct model_work {
@@ -160,6 +167,10 @@ struct model_work {
     float *buf[BUF_COUNT];
     uint32_t *pos;    /* (n_rows) position of each row */
     uint32_t *span;   /* (n_rows) which span it belongs to */
+    struct model_tile *tiles; /* (n_tiles, at most n_rows) all rows, in order */
+    uint32_t n_tiles;
+    float *states;    /* (states_len) of attention that is cut into parts of the positions */
+    size_t states_len;
     float *logits;    /* (n_want, n_vocab) */
     uint8_t *act;     /* scratch of device_linear */
     uint8_t *threads; /* (threads, thread_bytes) */

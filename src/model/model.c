@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "kernel/attn.h"
 #include "kernel/type.h"
 #include "model/bind.h"
 #include "model/block.h"
@@ -160,8 +161,18 @@ static uint32_t widest_input(const struct model *m)
 }
 
 struct offsets {
-    size_t buf[BUF_COUNT], pos, span, logits, act, threads;
+    size_t buf[BUF_COUNT], pos, span, tiles, states, logits, act, threads;
 };
+
+/* States of attention cut into parts: as many rows as may be too few to keep all threads busy. */
+static int count_states(const struct model *m, struct model_work *w)
+{
+    size_t rows = 1 + 4 * (size_t)device_threads(m->dev) / m->shape.n_kv_heads;
+    size_t parts = kernel_attn_part_of(w->n_ctx_max - 1) + 1u;
+    rows = num_min(rows, w->n_rows_max);
+    TRY(num_mul(&w->states_len, rows * parts, m->attn_state));
+    return num_mul(&w->states_len, w->states_len, m->shape.n_heads);
+}
 
 static int lay_out(const struct model *m, struct model_work *w, struct offsets *o)
 {
@@ -170,6 +181,9 @@ static int lay_out(const struct model *m, struct model_work *w, struct offsets *
         TRY(reserve(&at, n * m->width[b], sizeof(float), &o->buf[b]));
     TRY(reserve(&at, n, sizeof(uint32_t), &o->pos));
     TRY(reserve(&at, n, sizeof(uint32_t), &o->span));
+    TRY(reserve(&at, n, sizeof(struct model_tile), &o->tiles));
+    TRY(count_states(m, w));
+    TRY(reserve(&at, w->states_len, sizeof(float), &o->states));
     TRY(reserve(&at, (size_t)w->n_want_max * m->shape.n_vocab, sizeof(float), &o->logits));
     size_t rows = num_max(n, w->n_want_max);
     TRY(reserve(&at, device_act_bytes(m->dev, (uint32_t)rows, widest_input(m)), 1, &o->act));
@@ -211,6 +225,8 @@ int model_work_create(struct model_work **out, const struct model *m, uint32_t n
         w->buf[b] = (float *)(void *)(w->memory + o.buf[b]);
     w->pos = (uint32_t *)(void *)(w->memory + o.pos);
     w->span = (uint32_t *)(void *)(w->memory + o.span);
+    w->tiles = (struct model_tile *)(void *)(w->memory + o.tiles);
+    w->states = (float *)(void *)(w->memory + o.states);
     w->logits = (float *)(void *)(w->memory + o.logits);
     w->act = w->memory + o.act;
     w->threads = w->memory + o.threads;
@@ -256,6 +272,12 @@ static void begin(struct model_work *w, const struct model_batch *b)
         for (uint32_t r = 0; r < b->spans[i].n_rows; r++) {
             w->pos[b->spans[i].row0 + r] = b->spans[i].pos0 + r;
             w->span[b->spans[i].row0 + r] = i;
+        }
+    w->n_tiles = 0;
+    for (uint32_t i = 0; i < b->n_spans; i++)
+        for (uint32_t r = 0; r < b->spans[i].n_rows; r += w->m->attn_rows) {
+            uint32_t n = (uint32_t)num_min(w->m->attn_rows, b->spans[i].n_rows - r);
+            w->tiles[w->n_tiles++] = (struct model_tile){ b->spans[i].row0 + r, n };
         }
 }
 

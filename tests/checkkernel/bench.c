@@ -190,21 +190,24 @@ static void run_attn(const struct body *m)
                             .block_len = 32, .v_offset = 32 * row, .k_stride = row,
                             .v_stride = row, .kv_type = m->type };
     struct kernel_attn a = { .k_dim = 128, .v_dim = 128, .n_group = m->n_rows, .scale = 0.088f };
-    b->t->k.attn(&a, &kv, depth - 1, b->x, b->y, b->act);
+    size_t len = (size_t)a.n_group * 128;
+    struct kernel_attn_rows r = { b->x, b->y, len, len, depth - m->n_out, m->n_out };
+    kernel_attn(&b->t->k, &a, &kv, &r, b->act);
 }
 
-static void bench_attn(struct bench *b, uint32_t type, uint32_t n_group)
+static void bench_attn(struct bench *b, uint32_t type, uint32_t n_group, uint32_t n_rows)
 {
     size_t row = kernel_kv_row_bytes(type, 128);
     for (uint32_t p = 0; p < 2 * DEPTH; p++)
         b->t->c.kv_store(type, b->x + p % 64, b->weights + p * row, 128);
-    struct body m = { b, type, 0, n_group };
+    struct body m = { b, type, n_rows, n_group };
     double ns = time_of(b, run_attn, &m);
     double bytes = 2.0 * DEPTH * (double)row / ns;
     if (!b->once)
-        printf("%-8s attn %-5s depth %u group %u %8.1f us %6.2f GB/s (%3.0f %% of read) "
+        printf("%-8s attn %-5s depth %u group %u rows %2u %8.1f us %6.2f GB/s (%3.0f %% of read) "
                "%6.1f GFLOP/s\n", b->t->k.level, kernel_type_info(type)->name, DEPTH, n_group,
-               ns / 1e3, bytes, 100 * bytes / b->top.read, 4.0 * DEPTH * 128 * n_group / ns);
+               n_rows, ns / 1e3, bytes, 100 * bytes / b->top.read,
+               4.0 * DEPTH * 128 * n_group * n_rows / ns);
 }
 
 static struct ceilings measure(unsigned flags)
@@ -248,7 +251,7 @@ void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
     struct bench b = { .t = t, .top = { 1, 1, 1 }, .once = once, .filter = filter };
     size_t floats = (size_t)ROWS * N_IN;
     b.weights = aligned_alloc(64, (size_t)N_OUT * N_IN * 4);
-    b.act = aligned_alloc(64, floats * 4 + 64 * ROWS);
+    b.act = aligned_alloc(64, floats * 4 + 64 * ROWS + (1u << 20));
     b.x = aligned_alloc(64, floats * 4);
     b.y = aligned_alloc(64, floats * 4);
     b.z = aligned_alloc(64, floats * 4);
@@ -269,11 +272,12 @@ void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
             bench_matmul(&b, type);
     }
     if (wanted(&b, "attn")) {
-        bench_attn(&b, KERNEL_F32, 4);
-        bench_attn(&b, KERNEL_F16, 1);
-        bench_attn(&b, KERNEL_F16, 4);
-        bench_attn(&b, KERNEL_BF16, 4);
-        bench_attn(&b, KERNEL_Q8_0, 4);
+        static const uint32_t kv_types[] = { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_Q8_0 };
+        bench_attn(&b, KERNEL_F16, 1, 1);
+        for (unsigned i = 0; i < 4; i++) {
+            bench_attn(&b, kv_types[i], 4, 1);
+            bench_attn(&b, kv_types[i], 4, 16);
+        }
     }
     free(b.weights);
     free(b.act);

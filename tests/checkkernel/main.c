@@ -13,6 +13,10 @@ static const struct {
 } levels[] = {
     { "generic", 0, 0 },
     { "avx2", OS_CPU_AVX2, KERNEL_AVX2 },
+    { "avx512", OS_CPU_AVX512, KERNEL_AVX2 | KERNEL_AVX512 },
+    { "avx512-vnni", OS_CPU_AVX512_VNNI, KERNEL_AVX2 | KERNEL_AVX512 | KERNEL_AVX512_VNNI },
+    { "avx512-bf16", OS_CPU_AVX512_BF16,
+      KERNEL_AVX2 | KERNEL_AVX512 | KERNEL_AVX512_VNNI | KERNEL_AVX512_BF16 },
     { "neon", OS_CPU_NEON, KERNEL_NEON },
 };
 

@@ -32,6 +32,6 @@ void kernel_init_avx2(struct kernel_table *k)
     k->matmul = kernel_matmul_avx2;
     k->dequantize_row = kernel_dequantize_row_avx2;
     k->kv_store = kernel_kv_store_avx2;
-    k->attn = kernel_attn_avx2;
+    k->attn_part = kernel_attn_part_avx2;
     kernel_init_vector_avx2(k);
 }

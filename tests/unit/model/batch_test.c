@@ -111,6 +111,35 @@ static void cache_types(void **state)
     }
 }
 
+/* A context of several parts: the last rows of a prompt in one piece on one thread, against single
+ * rows on so many threads that the positions are spread over them. */
+static void long_context(void **state)
+{
+    (void)state;
+    enum { N = 1300, CHECKED = 3 };
+    static const char *const NAMES[] = { "llama3", "deepseek2", "gemma3" };
+    static int32_t ids[N];
+    char path[512];
+    fill_ids(ids, N, 11);
+    for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+        golden_path(path, sizeof path, NAMES[i]);
+        struct run t, u;
+        struct run_params p = { path, "auto", 1, KERNEL_F16, 16, N };
+        struct run_params q = { path, "auto", 8, KERNEL_F16, 32, N };
+        run_open(&t, &p);
+        run_open(&u, &q);
+        const float *x = run_rows(&t, ids, 0, N);
+        run_rows(&u, ids, 0, N - CHECKED);
+        for (uint32_t r = N - CHECKED; r < N; r++) {
+            const float *y = run_rows(&u, ids + r, r, 1);
+            if (memcmp(x + (size_t)r * t.n_vocab, y, t.n_vocab * sizeof *y) != 0)
+                fail_msg("%s: row %u depends on threads or rows", NAMES[i], r);
+        }
+        run_close(&t);
+        run_close(&u);
+    }
+}
+
 /* Q8_0 rows of heads of 16 values: filled up, and close to what F32 gives. */
 static void short_rows_in_q8(void **state)
 {
@@ -187,7 +216,7 @@ int batch_test(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(company),          cmocka_unit_test(cache_types),
         cmocka_unit_test(short_rows_in_q8), cmocka_unit_test(writes_own_rows_only),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(long_context),     cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("model/batch", tests, NULL, NULL);
 }
