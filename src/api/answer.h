@@ -1,27 +1,27 @@
-/* api/answer.h - the JSON of answers: whole ones and the chunks of a stream (A-25, A-26, A-32).
+/* api/answer.h - what clients read: whole answers and streams, one writer a dialect.
  *
- * Idea: chat and completions, whole and streamed, differ in few words; one writer knows them all.
+ * Idea: the job knows texts, tokens and ends; a writer knows how a dialect says them. Chat and
+ * completions differ in few words and share one file; Responses and Messages have events with
+ * names, which open and close items: they keep some state in the answer.
  *
- *     api_answer_open   {"id","object","created","model","system_fingerprint","choices":[
- *     api_answer_choice     {"index","message"|"delta"|"text","logprobs","finish_reason"}   0..n
- *     api_answer_close  ],"usage","timings"}
+ *     stream   begin (each choice)  delta*  finish (each choice)  end   | fail, and nothing after it
+ *     whole    whole
  *
- * Ownership: all borrowed for the call.   Threads: none.   Cost: linear; no tree is built. */
+ *     API_CHAT, API_COMPLETION   answer_openai.c     A-25, A-26, A-32
+ *     API_RESPONSES              answer_responses.c  A-43
+ *     API_MESSAGES               answer_messages.c   A-44
+ *
+ * Invariants: after fail nothing is written (A-15).
+ * Ownership: the answer owns its buffers; the rest is borrowed.   Threads: none.
+ * Cost: linear; no tree is built. */
 #ifndef API_ANSWER_H
 #define API_ANSWER_H
 
+#include "api/error.h"
 #include "api/request.h"
 #include "base/json.h"
 #include "engine/engine.h"
 #include "text/tokenizer.h"
-
-struct api_head {
-    enum api_dialect dialect;
-    bool chunk;                 /* of a stream */
-    const char *id;
-    int64_t created;
-    const char *model, *fingerprint;
-};
 
 /* A token of an answer, for logprobs and token_ids. */
 struct api_token {
@@ -31,26 +31,72 @@ struct api_token {
     uint32_t n_top, top0;       /* alternatives: tops[top0] ... */
 };
 
+/* A choice, or the piece of it that has come. */
 struct api_choice {
     uint32_t index;
-    bool first;                 /* of a chat stream: the delta that tells the role */
     const char *text;
     size_t len;
-    const char *finish;         /* NULL: null */
-    const struct api_request *request; /* what was asked for: logprobs, ids */
-    const struct text_tokenizer *tokenizer;
+    const char *reasoning;      /* before the answer itself; len 0: none */
+    size_t reasoning_len;
+    const char *finish;         /* "stop", "length"; NULL: not yet */
+    struct engine_str stop;     /* the client's stop string that ended it; data NULL: none */
     const struct api_token *tokens;
     uint32_t n_tokens;
     const struct engine_top *tops;
 };
 
-enum api_usage_mode { API_USAGE_ABSENT, API_USAGE_NULL, API_USAGE_GIVEN };
+struct api_answer;
+struct api_writer {
+    const char *id_prefix;      /* "chatcmpl-" */
+    void (*begin)(struct api_answer *a, const struct api_choice *c, const struct engine_usage *u,
+                  struct buf *out);
+    void (*delta)(struct api_answer *a, const struct api_choice *c, const struct engine_usage *u,
+                  struct buf *out);
+    /* last: no choice is left. */
+    void (*finish)(struct api_answer *a, const struct api_choice *c, bool last,
+                   const struct engine_usage *u, struct buf *out);
+    void (*end)(struct api_answer *a, const struct engine_usage *u, struct buf *out);
+    void (*fail)(struct api_answer *a, const struct api_error *e, struct buf *out);
+    void (*whole)(struct api_answer *a, const struct api_choice *c, uint32_t n,
+                  const struct engine_usage *u, struct buf *out);
+};
 
-void api_answer_open(struct json_writer *w, const struct api_head *head);
-void api_answer_choice(struct json_writer *w, const struct api_head *head,
-                       const struct api_choice *c);
-/* timings: also say how long it took. */
-void api_answer_close(struct json_writer *w, enum api_usage_mode mode,
-                      const struct engine_usage *usage, bool timings);
+struct api_answer {
+    const struct api_writer *writer;
+    enum api_dialect dialect;
+    char id[40];
+    int64_t created;
+    const char *model, *fingerprint;
+    const char *request_id;     /* for errors that name it; NULL: none */
+    const struct api_request *request;
+    const struct text_tokenizer *tokenizer;
+
+    /* the writer's own */
+    struct buf line;            /* JSON of one event */
+    struct buf text, reasoning; /* so far, where the end repeats it */
+    struct buf kept;            /* Responses: the finished object, for a store */
+    const char *finish;
+    struct engine_str stop;
+    uint64_t sequence;          /* events so far */
+    uint32_t block;             /* blocks or items begun */
+    enum { API_OPEN_NONE, API_OPEN_TEXT, API_OPEN_REASONING } open;
+};
+
+/* id: a number that becomes the answer's id. */
+void api_answer_init(struct api_answer *a, enum api_dialect dialect, uint64_t id);
+void api_answer_fini(struct api_answer *a);
+
+/* --- for the writers' files --- */
+
+extern const struct api_writer api_writer_chat, api_writer_completion, api_writer_responses,
+    api_writer_messages;
+
+void api_put_str(struct json_writer *w, const char *key, const char *text);
+void api_put_text(struct json_writer *w, const char *key, const char *text, size_t len);
+void api_put_uint(struct json_writer *w, const char *key, uint64_t x);
+void api_put_null(struct json_writer *w, const char *key);
+/* The array of chat log probabilities, as value of a key that was written. */
+void api_put_logprobs(struct json_writer *w, const struct api_answer *a,
+                      const struct api_choice *c);
 
 #endif

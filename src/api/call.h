@@ -12,7 +12,9 @@
 #include "api/error.h"
 #include "api/job.h"
 #include "api/metrics.h"
+#include "api/route.h"
 #include "api/server.h"
+#include "api/store.h"
 #include "net/http.h"
 
 struct api_server {
@@ -20,6 +22,7 @@ struct api_server {
     struct engine_info info;
     struct net_http *net;
     struct api_chat *chat;
+    struct api_store *store;
     char fingerprint[17];
     _Atomic uint64_t n_requests;
     _Atomic bool draining;
@@ -30,26 +33,53 @@ struct api_server {
 struct api_call {
     struct api_server *s;
     struct net_call *net;
+    const struct api_route *route; /* NULL: none */
     struct api_job *job;    /* NULL: answered at once */
     bool streaming;
     char request_id[65];
+    char tenant[65];        /* whose request it is; "": nobody's */
     uint64_t number;        /* of the request, in this server's life */
-    int route;              /* row of the route table; -1: none */
     int status;
     const char *error;      /* code of the error answered, or NULL */
 };
 
+/* A call for a request; NULL: no memory. Sets x-request-id. */
+struct api_call *api_call_create(struct api_server *s, struct net_call *net);
+void api_call_destroy(struct api_call *c);
+/* Answers where there is no memory for a call. */
+void api_call_no_memory(struct net_call *net);
+/* A line in the log. complete: all of the answer was sent. */
+void api_call_log(const struct api_call *c, bool complete);
+
 /* Answers with a JSON text; body is taken. */
 void api_call_reply(struct api_call *c, int status, struct buf *body);
+/* Answers in the dialect of the route. */
 void api_call_fail(struct api_call *c, const struct api_error *e);
 /* The same from a failure of a lower layer. */
 void api_call_fail_err(struct api_call *c, const struct err *err);
+void api_call_fail_status(struct api_call *c, int status, const char *code, const char *message);
 /* The body as a JSON object, or a failed call and NULL. json_free it. */
 json_value *api_call_json(struct api_call *c);
+/* The engine has something for the call's job. */
+void api_call_pump(struct api_call *c);
+
+/* The body as a request of that dialect; mem_free it after api_request_fini. counts: nothing will
+ * be generated. Errors as of api_request_read; E_NOT_FOUND for another model than the one served,
+ * or an earlier answer that is not kept. */
+NODISCARD int api_call_request(struct api_call *c, enum api_dialect dialect, bool counts,
+                               struct api_request **out, struct err *err);
+/* An answer of the Responses route is complete: keeps it if it was asked for. */
+void api_call_keep(const struct api_call *c);
 
 /* --- routes ----------------------------------------------------------------------------------- */
 void api_route_chat(struct api_call *c);
 void api_route_completions(struct api_call *c);
+void api_route_responses(struct api_call *c);
+void api_route_response_get(struct api_call *c);
+void api_route_response_delete(struct api_call *c);
+void api_route_messages(struct api_call *c);
+void api_route_count_input(struct api_call *c);
+void api_route_count_messages(struct api_call *c);
 void api_route_models(struct api_call *c);
 void api_route_model(struct api_call *c);
 void api_route_health(struct api_call *c);

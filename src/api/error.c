@@ -81,3 +81,36 @@ void api_error_write(struct buf *out, const struct api_error *e)
     json_end_object(&w);
     json_end_object(&w);
 }
+
+int api_error_status_messages(const struct api_error *e)
+{
+    return e->status == 503 ? 529 : e->status;
+}
+
+static const char *messages_type(int status)
+{
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+    }
+}
+
+void api_error_write_messages(struct buf *out, const struct api_error *e, const char *request_id)
+{
+    struct json_writer w;
+    json_writer_init(&w, out);
+    json_begin_object(&w);
+    write_optional(&w, "type", "error");
+    json_key(&w, "error");
+    json_begin_object(&w);
+    write_optional(&w, "type", messages_type(e->status));
+    write_optional(&w, "message", e->message);
+    json_end_object(&w);
+    write_optional(&w, "request_id", request_id);
+    json_end_object(&w);
+}

@@ -28,5 +28,10 @@ struct api_error api_error_of(const struct err *err);
 struct api_error api_error_status(int status, const char *code, const char *message);
 /* Appends the JSON object. */
 void api_error_write(struct buf *out, const struct api_error *e);
+/* The same as the Messages dialect says it (A-14): {"type":"error","error":{"type","message"},
+ * "request_id"}; what is wrong with which field is in the message. request_id NULL: none. */
+void api_error_write_messages(struct buf *out, const struct api_error *e, const char *request_id);
+/* Its status there: 529 where others say 503. */
+int api_error_status_messages(const struct api_error *e);
 
 #endif

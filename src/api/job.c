@@ -5,7 +5,6 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "net/sse.h"
 
 #define TEXT_BYTES_MAX ((size_t)256 << 20) /* of one whole answer */
 
@@ -15,6 +14,7 @@ struct choice {
     bool echoed, ended;
     enum engine_finish finish;
     struct engine_usage usage;
+    int stop;                 /* index of the stop string that ended it; -1: none */
     struct buf text;          /* of a whole answer */
     uint64_t released;        /* bytes of text given out */
     uint32_t pieces, chars;   /* bytes and characters of all tokens so far */
@@ -27,12 +27,11 @@ struct choice {
 struct api_job {
     struct api_job_params p;
     struct api_request *request;
-    char id[32];
+    struct api_answer answer;
     struct choice *choices;
     uint32_t n_choices, n_ended;
     bool begun, failed;
     struct err failure;
-    struct buf line;  /* JSON of one chunk */
     struct buf piece;
 };
 
@@ -70,6 +69,21 @@ static struct engine_sampler_params sampling(const struct api_job *job, uint32_t
     return s;
 }
 
+/* What a prefix must share besides its tokens: the tenant, then the request's own salt. The length
+ * in front keeps "ab" + "c" apart from "a" + "bc". */
+static struct engine_str salt_of(const struct api_job *job, char *out, size_t max)
+{
+    const struct engine_str *own = &job->request->salt;
+    const char *tenant = job->p.tenant != NULL ? job->p.tenant : "";
+    if (tenant[0] == '\0')
+        return *own;
+    int n = snprintf(out, max, "%zu:%s", strlen(tenant), tenant);
+    ASSERT(n > 0 && (size_t)n + own->len <= max);
+    if (own->len > 0)
+        memcpy(out + n, own->data, own->len);
+    return (struct engine_str){ out, (size_t)n + own->len };
+}
+
 static int submit(struct api_job *job, uint32_t index, const struct text_ids *ids,
                   struct err *err)
 {
@@ -77,7 +91,7 @@ static int submit(struct api_job *job, uint32_t index, const struct text_ids *id
     struct engine_str stops[API_STOPS_MAX + 1];
     uint32_t n_stops = r->n_stops;
     memcpy(stops, r->stops, sizeof r->stops);
-    const char *end = r->dialect == API_CHAT ? api_chat_stop(job->p.chat) : NULL;
+    const char *end = r->dialect != API_COMPLETION ? api_chat_stop(job->p.chat) : NULL;
     if (end != NULL)
         stops[n_stops++] = (struct engine_str){ end, strlen(end) };
     struct engine_request e = engine_request_defaults(ids->ids, ids->n);
@@ -95,23 +109,24 @@ static int submit(struct api_job *job, uint32_t index, const struct text_ids *id
     e.special = !r->skip_special_tokens;
     e.logprobs = r->logprobs;
     e.n_top = r->n_top;
-    e.salt = r->salt;
+    char salt[API_SALT_BYTES_MAX + 128];
+    e.salt = salt_of(job, salt, sizeof salt);
     e.notify = notify;
     e.notify_ctx = job;
     return engine_submit(job->p.engine, &e, &job->choices[index].stream, err);
 }
 
-static int chat_ids(const struct api_job *job, struct text_ids *ids, struct err *err)
+int api_job_prompt(const struct api_chat *chat, const struct api_request *r, struct text_ids *ids,
+                   struct err *err)
 {
-    const struct api_request *r = job->request;
     struct api_chat_input in = { .messages = r->messages,
                                  .add_generation_prompt = r->add_generation_prompt,
                                  .continue_final = r->continue_final,
                                  .kwargs = r->kwargs,
                                  .reasoning_effort = r->reasoning_effort };
     struct text_rendered text;
-    TRY(api_chat_text(job->p.chat, &in, &text, err));
-    int rc = api_chat_encode(job->p.chat, &text, ids, err);
+    TRY(api_chat_text(chat, &in, &text, err));
+    int rc = api_chat_encode(chat, &text, ids, err);
     text_rendered_fini(&text);
     return rc;
 }
@@ -134,8 +149,8 @@ static int prompt_ids(const struct api_job *job, uint32_t prompt, struct text_id
                       struct err *err)
 {
     const struct api_request *r = job->request;
-    if (r->dialect == API_CHAT)
-        return chat_ids(job, ids, err);
+    if (r->dialect != API_COMPLETION)
+        return api_job_prompt(job->p.chat, r, ids, err);
     const struct api_prompt *p = &r->prompts[prompt];
     if (p->ids != NULL)
         return given_ids(job, p->ids, ids, err);
@@ -150,7 +165,7 @@ static int prompt_ids(const struct api_job *job, uint32_t prompt, struct text_id
 /* The engine's words for parameters are almost the request's. */
 static void name_field(const struct api_job *job, struct err *err)
 {
-    if (strcmp(err->field, "prompt") == 0 && job->request->dialect == API_CHAT &&
+    if (strcmp(err->field, "prompt") == 0 && job->request->dialect != API_COMPLETION &&
         err->code != E_LIMIT)
         memcpy(err->field, "messages", sizeof "messages");
 }
@@ -178,6 +193,18 @@ static int submit_all(struct api_job *job, struct err *err)
     return 0;
 }
 
+static void begin_answer(struct api_job *job)
+{
+    buf_init(&job->piece, TEXT_BYTES_MAX);
+    api_answer_init(&job->answer, job->request->dialect, mix(job->p.id));
+    job->answer.created = job->p.created;
+    job->answer.model = job->p.model;
+    job->answer.fingerprint = job->p.fingerprint;
+    job->answer.request_id = job->p.request_id;
+    job->answer.request = job->request;
+    job->answer.tokenizer = job->p.tokenizer;
+}
+
 int api_job_start(struct api_job **out, const struct api_job_params *p,
                   struct api_request *request, struct err *err)
 {
@@ -189,11 +216,8 @@ int api_job_start(struct api_job **out, const struct api_job_params *p,
     }
     job->p = *p;
     job->request = request;
-    buf_init(&job->line, TEXT_BYTES_MAX);
-    buf_init(&job->piece, TEXT_BYTES_MAX);
-    snprintf(job->id, sizeof job->id, "%s-%016llx",
-             request->dialect == API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)mix(p->id));
-    bool chat = request->dialect == API_CHAT;
+    begin_answer(job);
+    bool chat = request->dialect != API_COMPLETION;
     job->n_choices = (chat ? 1 : request->n_prompts) * request->n;
     int rc = job->n_choices <= API_CHOICES_MAX
                  ? 0
@@ -227,7 +251,7 @@ void api_job_destroy(struct api_job *job)
         mem_free(job->choices[i].tops);
     }
     mem_free(job->choices);
-    buf_fini(&job->line);
+    api_answer_fini(&job->answer);
     buf_fini(&job->piece);
     api_request_fini(job->request);
     mem_free(job->request);
@@ -304,64 +328,37 @@ static void drop_tokens(struct choice *c, uint32_t n)
 
 /* --- chunks of a stream ----------------------------------------------------------------------- */
 
-static struct api_head head_of(const struct api_job *job, bool chunk)
-{
-    return (struct api_head){ .dialect = job->request->dialect,
-                              .chunk = chunk,
-                              .id = job->id,
-                              .created = job->p.created,
-                              .model = job->p.model,
-                              .fingerprint = job->p.fingerprint };
-}
-
 static struct api_choice choice_of(const struct api_job *job, const struct choice *c)
 {
     return (struct api_choice){ .index = (uint32_t)(c - job->choices),
                                 .text = "",
-                                .request = job->request,
-                                .tokenizer = job->p.tokenizer,
+                                .reasoning = "",
                                 .tokens = c->tokens,
                                 .tops = c->tops };
 }
 
-/* What the stream says of usage in this chunk; the last one (choice NULL) tells it all. */
-static enum api_usage_mode usage_mode(const struct api_request *r, bool last)
+/* ... that has ended. A stop of the template's own is not one the client gave. */
+static struct api_choice ended_of(const struct api_job *job, const struct choice *c)
 {
-    if (r->continuous_usage)
-        return API_USAGE_GIVEN;
-    if (!r->include_usage)
-        return API_USAGE_ABSENT;
-    return last ? API_USAGE_GIVEN : API_USAGE_NULL;
-}
-
-static void put_chunk(struct api_job *job, const struct api_choice *c, bool timings,
-                      struct buf *out)
-{
-    struct json_writer w;
-    struct api_head head = head_of(job, true);
-    struct engine_usage usage = api_job_usage(job);
-    buf_clear(&job->line);
-    json_writer_init(&w, &job->line);
-    api_answer_open(&w, &head);
-    if (c != NULL)
-        api_answer_choice(&w, &head, c);
-    api_answer_close(&w, usage_mode(job->request, c == NULL), &usage, timings);
-    net_sse_event(out, NULL, buf_str(&job->line), job->line.len);
+    struct api_choice v = choice_of(job, c);
+    v.finish = engine_finish_name(c->finish);
+    if (c->stop >= 0 && (uint32_t)c->stop < job->request->n_stops)
+        v.stop = job->request->stops[c->stop];
+    return v;
 }
 
 static void begin_stream(struct api_job *job, struct buf *out)
 {
     const struct api_request *r = job->request;
+    struct engine_usage usage = api_job_usage(job);
     for (uint32_t i = 0; i < job->n_choices; i++) {
         struct api_choice c = choice_of(job, &job->choices[i]);
         const struct engine_str *echo = &r->prompts[job->choices[i].prompt].text;
-        c.first = true;
         if (r->dialect == API_COMPLETION && r->echo && echo->data != NULL) {
             c.text = echo->data;
             c.len = echo->len;
         }
-        if (r->dialect == API_CHAT || c.len > 0)
-            put_chunk(job, &c, false, out);
+        job->answer.writer->begin(&job->answer, &c, &usage, out);
     }
     job->begun = true;
 }
@@ -371,51 +368,36 @@ static void stream_event(struct api_job *job, struct choice *c, const struct eng
 {
     const struct api_request *r = job->request;
     bool wanted = r->logprobs || r->return_token_ids;
+    struct engine_usage usage = api_job_usage(job);
     struct api_choice v = choice_of(job, c);
     v.text = ev->text;
     v.len = ev->text_len;
     v.n_tokens = wanted ? count_shown(job, c, ev) : 0;
-    bool ends = ev->kind == ENGINE_DONE;
     if (v.len > 0 || v.n_tokens > 0) {
-        put_chunk(job, &v, false, out);
+        job->answer.writer->delta(&job->answer, &v, &usage, out);
         drop_tokens(c, v.n_tokens);
     }
-    if (!ends)
+    if (ev->kind != ENGINE_DONE)
         return;
-    v = choice_of(job, c);
-    v.finish = engine_finish_name(ev->finish);
-    bool last = job->n_ended == job->n_choices;
-    put_chunk(job, &v, r->timings && last && !r->include_usage, out);
-}
-
-static void end_stream(struct api_job *job, struct buf *out)
-{
-    const struct api_request *r = job->request;
-    if (r->include_usage)
-        put_chunk(job, NULL, r->timings, out);
-    net_sse_event(out, NULL, "[DONE]", 6);
+    v = ended_of(job, c);
+    job->answer.writer->finish(&job->answer, &v, job->n_ended == job->n_choices, &usage, out);
 }
 
 /* --- a whole answer --------------------------------------------------------------------------- */
 
 static void put_whole(struct api_job *job, struct buf *out)
 {
-    const struct api_request *r = job->request;
-    struct json_writer w;
-    struct api_head head = head_of(job, false);
-    json_writer_init(&w, out);
-    api_answer_open(&w, &head);
-    for (uint32_t i = 0; i < job->n_choices; i++) {
-        struct choice *c = &job->choices[i];
-        struct api_choice v = choice_of(job, c);
-        v.text = buf_str(&c->text);
-        v.len = c->text.len;
-        v.n_tokens = c->n_tokens;
-        v.finish = engine_finish_name(c->finish);
-        api_answer_choice(&w, &head, &v);
-    }
+    struct api_choice views[API_CHOICES_MAX];
     struct engine_usage usage = api_job_usage(job);
-    api_answer_close(&w, API_USAGE_GIVEN, &usage, r->timings);
+    ASSERT(job->n_choices <= API_CHOICES_MAX);
+    for (uint32_t i = 0; i < job->n_choices; i++) {
+        const struct choice *c = &job->choices[i];
+        views[i] = ended_of(job, c);
+        views[i].text = buf_str(&c->text);
+        views[i].len = c->text.len;
+        views[i].n_tokens = c->n_tokens;
+    }
+    job->answer.writer->whole(&job->answer, views, job->n_choices, &usage, out);
 }
 
 static void keep_text(const struct api_job *job, struct choice *c, const struct engine_event *ev)
@@ -442,6 +424,7 @@ static int finish_choice(struct api_job *job, struct choice *c, const struct eng
 {
     c->finish = ev->finish;
     c->usage = ev->usage;
+    c->stop = ev->stop_index;
     c->ended = true;
     job->n_ended++;
     if (ev->finish == ENGINE_ERROR)
@@ -467,7 +450,7 @@ static int take_event(struct api_job *job, struct choice *c, const struct engine
         stream_event(job, c, ev, out);
     else
         keep_text(job, c, ev);
-    if (buf_status(&c->text) != 0 || buf_status(&job->line) != 0)
+    if (buf_status(&c->text) != 0 || buf_status(&job->answer.line) != 0)
         return fail(job, E_NOMEM, "out of memory");
     return 0;
 }
@@ -502,12 +485,21 @@ enum api_job_state api_job_pump(struct api_job *job, struct buf *out, size_t out
     }
     if (job->n_ended < job->n_choices)
         return API_JOB_RUNS;
+    struct engine_usage usage = api_job_usage(job);
     if (stream)
-        end_stream(job, out);
+        job->answer.writer->end(&job->answer, &usage, out);
     else
         put_whole(job, out);
     return API_JOB_DONE;
 }
+
+void api_job_fail_stream(struct api_job *job, const struct api_error *e, struct buf *out)
+{
+    job->answer.writer->fail(&job->answer, e, out);
+}
+
+const struct api_answer *api_job_answer(const struct api_job *job) { return &job->answer; }
+const struct api_request *api_job_request(const struct api_job *job) { return job->request; }
 
 struct engine_usage api_job_usage(const struct api_job *job)
 {

@@ -23,11 +23,17 @@ struct api_job;
 
 #define API_CHOICES_MAX 128 /* prompts x n of one request */
 
+/* The prompt of a request with messages. Errors as of api_chat_text. */
+NODISCARD int api_job_prompt(const struct api_chat *chat, const struct api_request *r,
+                             struct text_ids *ids, struct err *err);
+
 struct api_job_params {
     struct engine *engine;
     const struct text_tokenizer *tokenizer;
     const struct api_chat *chat;
     const char *model, *fingerprint;
+    const char *request_id;    /* for errors in a stream; NULL: none */
+    const char *tenant;        /* prefixes are shared within one only; NULL or "": nobody's */
     int64_t created;
     uint64_t seed;             /* where the request gives none */
     uint64_t id;               /* becomes the answer's id */
@@ -54,6 +60,11 @@ enum api_job_state {
  * SSE events, whole answers as JSON when all is there. */
 enum api_job_state api_job_pump(struct api_job *job, struct buf *out, size_t out_bytes,
                                 struct err *err);
+/* The failure of a stream, in its dialect; nothing may be written afterwards. */
+void api_job_fail_stream(struct api_job *job, const struct api_error *e, struct buf *out);
+/* What was answered and asked; both live as long as the job. */
+const struct api_answer *api_job_answer(const struct api_job *job);
+const struct api_request *api_job_request(const struct api_job *job);
 /* Sums over all choices; prompts count once. */
 struct engine_usage api_job_usage(const struct api_job *job);
 

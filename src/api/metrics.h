@@ -44,7 +44,7 @@ void api_meter_count(struct api_meter *m, int route, int status, uint64_t ns);
 /* open_metrics: that dialect. */
 void api_metrics_write(struct api_server *s, bool open_metrics, struct buf *out);
 
-/* The path of row `i` of the route table, NULL beyond it (server.c). */
+/* The path of row `i` of the route table, NULL beyond it (route.c). */
 const char *api_route_path(uint32_t i);
 
 #endif

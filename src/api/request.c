@@ -1,6 +1,6 @@
 /* Table rows that need more than a range have a parse function; what concerns two members is
  * checked at the end (finish_*). Defaults are preset, so that an absent member costs nothing. */
-#include "api/request.h"
+#include "api/request_impl.h"
 
 #include <errno.h>
 #include <math.h>
@@ -8,12 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS_MAX 2147483647.0
+#define TOKENS_MAX API_TOKENS_MAX
 #define COMPLETION_TOKENS 16
-#define SALT_BYTES_MAX 256
 #define TOP_P_LEAST 1e-6
 
-static bool is_word(const json_value *v, const char *word)
+bool api_is_word(const json_value *v, const char *word)
 {
     size_t len = 0;
     const char *s = json_text(v, &len);
@@ -34,7 +33,7 @@ static int add_stop(struct api_request *r, const json_value *v, const char *path
     return 0;
 }
 
-static int parse_stop(void *target, const json_value *v, const char *path, struct err *err)
+int api_parse_stop(void *target, const json_value *v, const char *path, struct err *err)
 {
     struct api_request *r = target;
     if (json_kind_of(v) != JSON_ARRAY)
@@ -50,7 +49,7 @@ static int parse_stop(void *target, const json_value *v, const char *path, struc
 }
 
 /* Also -1 means off, as in other servers. */
-static int parse_top_k(void *target, const json_value *v, const char *path, struct err *err)
+int api_parse_top_k(void *target, const json_value *v, const char *path, struct err *err)
 {
     struct api_request *r = target;
     double k = json_as_double(v);
@@ -62,7 +61,7 @@ static int parse_top_k(void *target, const json_value *v, const char *path, stru
     return 0;
 }
 
-static int parse_seed(void *target, const json_value *v, const char *path, struct err *err)
+int api_parse_seed(void *target, const json_value *v, const char *path, struct err *err)
 {
     struct api_request *r = target;
     if (json_kind_of(v) != JSON_INT)
@@ -141,10 +140,10 @@ static int parse_response_format(UNUSED void *target, const json_value *v, const
     snprintf(type, sizeof type, "%s.type", path);
     if (json_kind_of(v) != JSON_OBJECT || json_kind_of(json_get(v, "type")) != JSON_STRING)
         return api_field_wrong(err, E_FORMAT, type, "must be a string");
-    if (is_word(json_get(v, "type"), "text"))
+    if (api_is_word(json_get(v, "type"), "text"))
         return 0;
-    bool known = is_word(json_get(v, "type"), "json_object") ||
-                 is_word(json_get(v, "type"), "json_schema");
+    bool known = api_is_word(json_get(v, "type"), "json_object") ||
+                 api_is_word(json_get(v, "type"), "json_schema");
     return api_field_wrong(err, known ? E_UNSUPPORTED : E_RANGE, type,
                            known ? "other than \"text\" is not supported yet"
                                  : "must be text, json_object or json_schema");
@@ -154,7 +153,7 @@ static int parse_modalities(UNUSED void *target, const json_value *v, const char
                             struct err *err)
 {
     for (size_t i = 0; i < json_len(v); i++)
-        if (!is_word(json_at(v, i), "text"))
+        if (!api_is_word(json_at(v, i), "text"))
             return api_field_wrong(err, E_UNSUPPORTED, path, "may hold \"text\" only");
     return json_kind_of(v) == JSON_ARRAY
                ? 0
@@ -166,7 +165,7 @@ static int parse_effort(void *target, const json_value *v, const char *path, str
     static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh" };
     struct api_request *r = target;
     for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (is_word(v, words[i])) {
+        if (api_is_word(v, words[i])) {
             r->reasoning_effort = words[i];
             return 0;
         }
@@ -292,15 +291,15 @@ static const struct api_field shared_rows[] = {
     { "top_p", API_NUMBER, AT(top_p), 0, 1, NULL, NULL },
     { "min_p", API_NUMBER, AT(min_p), 0, 1, NULL, NULL },
     { "typical_p", API_NUMBER, AT(typical_p), TOP_P_LEAST, 1, NULL, NULL },
-    { "top_k", API_CUSTOM, 0, 0, 0, parse_top_k, NULL },
+    { "top_k", API_CUSTOM, 0, 0, 0, api_parse_top_k, NULL },
     { "repetition_penalty", API_NUMBER, AT(repetition_penalty), 1e-3, 100, NULL, NULL },
     { "presence_penalty", API_NUMBER, AT(presence_penalty), -2, 2, NULL, NULL },
     { "frequency_penalty", API_NUMBER, AT(frequency_penalty), -2, 2, NULL, NULL },
     { "logit_bias", API_CUSTOM, 0, 0, 0, parse_bias, NULL },
-    { "seed", API_CUSTOM, 0, 0, 0, parse_seed, NULL },
+    { "seed", API_CUSTOM, 0, 0, 0, api_parse_seed, NULL },
     { "max_tokens", API_U32, AT(max_tokens), 1, TOKENS_MAX, NULL, NULL },
     { "min_tokens", API_U32, AT(min_tokens), 0, TOKENS_MAX, NULL, NULL },
-    { "stop", API_CUSTOM, 0, 0, 0, parse_stop, NULL },
+    { "stop", API_CUSTOM, 0, 0, 0, api_parse_stop, NULL },
     { "stop_token_ids", API_CUSTOM, 0, 0, 0, parse_stop_ids, NULL },
     { "ignore_eos", API_BOOL, AT(ignore_eos), 0, 0, NULL, NULL },
     { "include_stop_str_in_output", API_BOOL, AT(include_stop), 0, 0, NULL, NULL },
@@ -310,7 +309,7 @@ static const struct api_field shared_rows[] = {
     { "stream_options", API_CUSTOM, 0, 0, 0, parse_stream_options, NULL },
     { "return_token_ids", API_BOOL, AT(return_token_ids), 0, 0, NULL, NULL },
     { "timings", API_BOOL, AT(timings), 0, 0, NULL, NULL },
-    { "cache_salt", API_TEXT, AT(salt), 0, SALT_BYTES_MAX, NULL, NULL },
+    { "cache_salt", API_TEXT, AT(salt), 0, API_SALT_BYTES_MAX, NULL, NULL },
     { "priority", API_REFUSED, 0, 0, 0, NULL, LATER },
     { "guided_json", API_REFUSED, 0, 0, 0, NULL, LATER },
     { "guided_regex", API_REFUSED, 0, 0, 0, NULL, LATER },
@@ -364,8 +363,8 @@ static const struct api_field completion_rows[] = {
     { "response_format", API_CUSTOM, 0, 0, 0, parse_response_format, NULL },
 };
 
-static int read_rows(const struct api_field *rows, size_t n, const json_value *object,
-                     struct api_request *r, struct err *err)
+int api_read_rows(const struct api_field *rows, size_t n, const json_value *object,
+                  struct api_request *r, struct err *err)
 {
     struct api_fields fields = { rows, n };
     return api_fields_read(&fields, object, "", r, err);
@@ -375,7 +374,7 @@ static int read_rows(const struct api_field *rows, size_t n, const json_value *o
 
 int api_request_read_chat(struct api_request *r, const json_value *object, struct err *err)
 {
-    TRY(read_rows(render_rows, COUNT_OF(render_rows), object, r, err));
+    TRY(api_read_rows(render_rows, COUNT_OF(render_rows), object, r, err));
     if (r->messages == NULL)
         return api_field_wrong(err, E_FORMAT, "messages", "is missing; give an array of messages");
     if (r->continue_final && r->generation_prompt_set && r->add_generation_prompt)
@@ -391,8 +390,8 @@ static int finish_tools(const struct api_request *r, struct err *err)
     const json_value *choice = r->tool_choice;
     if (r->tools != NULL && json_kind_of(r->tools) != JSON_ARRAY)
         return api_field_wrong(err, E_FORMAT, "tools", "must be an array");
-    bool none = choice == NULL || is_word(choice, "none");
-    if (!none && !is_word(choice, "auto"))
+    bool none = choice == NULL || api_is_word(choice, "none");
+    if (!none && !api_is_word(choice, "auto"))
         return api_field_wrong(err, E_UNSUPPORTED, "tool_choice",
                                "other than \"none\" or \"auto\" is not supported yet");
     bool unused = choice != NULL && none;
@@ -402,9 +401,9 @@ static int finish_tools(const struct api_request *r, struct err *err)
     return 0;
 }
 
-static int finish_chat(struct api_request *r, struct err *err)
+static int finish_chat(struct api_request *r, const json_value *object, struct err *err)
 {
-    TRY(api_request_read_chat(r, r->tree, err));
+    TRY(api_request_read_chat(r, object, err));
     TRY(finish_tools(r, err));
     if (r->n_top > 0 && !r->logprobs)
         return api_field_wrong(err, E_RANGE, "top_logprobs", "needs \"logprobs\": true");
@@ -468,27 +467,55 @@ void api_request_init(struct api_request *r, enum api_dialect dialect,
     r->max_tokens = dialect == API_COMPLETION ? COMPLETION_TOKENS : 0;
 }
 
+/* Responses and Messages: their own fields, then the conversation in the form of a chat. */
+static int read_foreign(struct api_request *r, struct err *err)
+{
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, SIZE_MAX / 4);
+    json_writer_init(&w, &text);
+    json_begin_object(&w);
+    int rc = r->dialect == API_MESSAGES ? api_read_messages(r, &w, err)
+                                        : api_read_responses(r, &w, err);
+    json_end_object(&w);
+    if (rc == 0 && buf_status(&text) != 0)
+        rc = err_set(err, buf_status(&text), "out of memory");
+    if (rc == 0)
+        rc = json_parse(&r->chat, buf_str(&text), text.len, &JSON_LIMITS_FILE, err);
+    buf_fini(&text);
+    TRY(rc);
+    TRY(api_read_rows(chat_rows, COUNT_OF(chat_rows), r->chat, r, err));
+    return finish_chat(r, r->chat, err);
+}
+
+static int read_openai(struct api_request *r, struct err *err)
+{
+    TRY(api_read_rows(shared_rows, COUNT_OF(shared_rows), r->tree, r, err));
+    if (r->dialect == API_COMPLETION) {
+        TRY(api_read_rows(completion_rows, COUNT_OF(completion_rows), r->tree, r, err));
+        return finish_completion(r, err);
+    }
+    TRY(api_read_rows(chat_rows, COUNT_OF(chat_rows), r->tree, r, err));
+    return finish_chat(r, r->tree, err);
+}
+
 int api_request_read(struct api_request *r, const char *body, size_t len, uint32_t n_vocab,
                      struct err *err)
 {
     TRY(json_parse(&r->tree, body, len, &JSON_LIMITS_REQUEST, err));
     if (json_kind_of(r->tree) != JSON_OBJECT)
         return err_set(err, E_FORMAT, "the body must be a JSON object");
-    TRY(read_rows(shared_rows, COUNT_OF(shared_rows), r->tree, r, err));
-    if (r->dialect == API_CHAT) {
-        TRY(read_rows(chat_rows, COUNT_OF(chat_rows), r->tree, r, err));
-        TRY(finish_chat(r, err));
-    } else {
-        TRY(read_rows(completion_rows, COUNT_OF(completion_rows), r->tree, r, err));
-        TRY(finish_completion(r, err));
-    }
+    bool openai = r->dialect == API_CHAT || r->dialect == API_COMPLETION;
+    TRY(openai ? read_openai(r, err) : read_foreign(r, err));
     return finish(r, n_vocab, err);
 }
 
 void api_request_fini(struct api_request *r)
 {
     json_free(r->tree);
-    r->tree = NULL;
+    json_free(r->chat);
+    json_free(r->earlier);
+    r->tree = r->chat = r->earlier = NULL;
 }
 
 int api_read_ids(const json_value *v, const char *path, uint32_t n_vocab, int32_t *out,
@@ -504,4 +531,22 @@ int api_read_ids(const json_value *v, const char *path, uint32_t n_vocab, int32_
                              out[i], n_vocab);
     }
     return 0;
+}
+
+int api_item_wrong(struct err *err, int code, struct api_place at, const char *name,
+                   const char *text)
+{
+    struct err path;
+    const char *dot = *name != '\0' ? "." : "";
+    if (at.part >= 0)
+        err_set(&path, 0, "%s[%zu].content[%d]%s%s", at.list, at.i, at.part, dot, name);
+    else
+        err_set(&path, 0, "%s[%zu]%s%s", at.list, at.i, dot, name);
+    return err_set_field(err, code, path.text, "%s %s", path.text, text);
+}
+
+const char *api_member_text(const json_value *v, const char *name, size_t *len)
+{
+    *len = 0;
+    return json_text(json_get(v, name), len);
 }

@@ -11,7 +11,10 @@
  * token. Completions write at most 16 tokens unless told otherwise, as the original does; chat
  * until the model ends.
  *
- * Ownership: the request keeps the JSON tree its texts point into, until fini.   Threads: none.
+ * Dialects: Responses (request_responses.c) and Messages (request_messages.c) are read into the
+ * same struct; their conversations are written again in the form of a chat (request_impl.h).
+ *
+ * Ownership: the request keeps the JSON trees its texts point into, until fini.   Threads: none.
  * Cost: linear. */
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
@@ -21,9 +24,10 @@
 #define API_N_MAX 8           /* L5 */
 #define API_STOPS_MAX 4       /* L5, A-22 */
 #define API_STOP_BYTES_MAX 64 /* L5 */
+#define API_SALT_BYTES_MAX 256
 #define API_PROMPTS_MAX 64    /* prompts of one completions request */
 
-enum api_dialect { API_CHAT, API_COMPLETION };
+enum api_dialect { API_CHAT, API_COMPLETION, API_RESPONSES, API_MESSAGES };
 
 /* One prompt of a completions request: text or ids. */
 struct api_prompt {
@@ -34,6 +38,9 @@ struct api_prompt {
 struct api_request {
     enum api_dialect dialect;
     json_value *tree;
+    json_value *chat;        /* Responses, Messages: the conversation as a chat body */
+    json_value *earlier;     /* Responses: the conversation with what came before */
+    bool counts_only;        /* preset by who reads: nothing will be generated */
     struct engine_str model; /* data NULL: not named */
 
     const json_value *messages;            /* chat */
@@ -66,6 +73,10 @@ struct api_request {
     bool stream, include_usage, continuous_usage;
     bool return_token_ids, timings;
 
+    bool store;                            /* Responses: the answer may be asked for later */
+    struct engine_str previous;            /* Responses: id of the answer this goes on from */
+    bool has_instructions;                 /* ... and messages[0] are its instructions */
+
     /* read by the tables, folded into the values above */
     const json_value *tools, *tool_choice;
     uint32_t max_completion_tokens, best_of;
@@ -80,6 +91,10 @@ void api_request_init(struct api_request *r, enum api_dialect dialect,
 NODISCARD int api_request_read(struct api_request *r, const char *body, size_t len,
                                uint32_t n_vocab, struct err *err);
 void api_request_fini(struct api_request *r);
+/* Responses: puts earlier messages (a JSON array) before the request's own, behind its
+ * instructions. E_FORMAT, E_NOMEM. */
+NODISCARD int api_request_continue(struct api_request *r, const char *messages, size_t len,
+                                   struct err *err);
 
 /* Reads an array of token ids; E_FORMAT, E_RANGE naming path[i]. */
 NODISCARD int api_read_ids(const json_value *v, const char *path, uint32_t n_vocab, int32_t *out,

@@ -40,6 +40,7 @@ struct api_params {
     /* Where a request says nothing; all zero: engine_sampler_defaults(). */
     struct engine_sampler_params sampler;
     uint32_t n_threads;            /* that parse and render; 0: 4 */
+    uint32_t n_responses;          /* answers of /v1/responses kept, at most 64 MiB; 0: none */
     /* One line a request: id, method, path, status, tokens, time. NULL: none. From any thread. */
     void (*log)(void *ctx, const char *line);
     void *log_ctx;

@@ -15,7 +15,7 @@
 struct args {
     struct cmd_common common;
     const char *host, *port_file, *kv, *name;
-    uint32_t port, n_ctx, n_seqs, n_waiting;
+    uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     double drain_s;
 };
@@ -42,6 +42,9 @@ static const struct opt opts[] = {
       0 },
     { "drain", 0, OPT_NUMBER, offsetof(struct args, drain_s), "SECONDS",
       "time running answers get at the end (default: 10)", 0, 3600 },
+    { "responses", 0, OPT_U32, offsetof(struct args, n_responses), "N",
+      "answers of /v1/responses kept in memory for previous_response_id; 0 keeps none "
+      "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
     CMD_KV(struct args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
@@ -116,6 +119,7 @@ static int open_service(struct service *s, struct err *err)
                             .clock = s->clock,
                             .seed = cmd_seed(&s->args->common),
                             .sampler = cmd_sampler_defaults(),
+                            .n_responses = s->args->n_responses,
                             .log = log_line,
                             .log_ctx = (void *)(uintptr_t)&s->args->common };
     return api_server_create(&s->server, &p, err);
@@ -176,7 +180,8 @@ static void wait_for_end(struct service *s, const sigset_t *set)
 static int serve(const struct cmd_verb *verb, int argc, char **argv)
 {
     struct args a = {
-        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10
+        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10,
+        .n_responses = 1024
     };
     bool done;
     int status = cmd_parse(verb, argc, argv, &a.common, NULL, &done);
