@@ -4,7 +4,7 @@
  * completions differ in few words and share one file; Responses and Messages have events with
  * names, which open and close items: they keep some state in the answer.
  *
- *     stream   begin (each choice)  delta*  finish (each choice)  end   | fail, and nothing after it
+ *     stream   begin (each choice)  delta*  finish (each choice)  end | fail, nothing after it
  *     whole    whole
  *
  *     API_CHAT, API_COMPLETION   answer_openai.c     A-25, A-26, A-32

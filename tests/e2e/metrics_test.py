@@ -116,4 +116,5 @@ def silent():
     assert SECRET not in server.log_text().replace("/nothing/" + SECRET, "")
 
 
-run_tests([text_format, counts, stats, silent])
+with server:
+    run_tests([text_format, counts, stats, silent])

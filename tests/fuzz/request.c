@@ -1,5 +1,5 @@
 /* Property: no body makes the request reader crash, leak or accept a value outside its table; the first byte
- * chooses the dialect. What is accepted is rendered as a prompt's messages as well. */
+ * chooses the dialect; what a Responses request goes on from is put before it. What is accepted is rendered as a prompt's messages as well. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -22,27 +22,32 @@ static void check(const struct api_request *r)
         CHECK(r->bias[i].id >= 0 && r->bias[i].id < N_VOCAB && r->bias[i].bias >= -100);
     for (uint32_t i = 0; i < r->n_stops; i++)
         CHECK(r->stops[i].len >= 1 && r->stops[i].len <= API_STOP_BYTES_MAX);
-    CHECK(r->dialect == API_CHAT ? r->messages != NULL : r->n_prompts > 0);
+    CHECK(r->dialect != API_COMPLETION ? r->messages != NULL : r->n_prompts > 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
+    static const enum api_dialect dialects[] = { API_COMPLETION, API_CHAT, API_RESPONSES,
+                                                 API_MESSAGES };
     static struct api_request r;
     struct engine_sampler_params defaults = engine_sampler_defaults();
     struct err err = { 0 };
-    api_request_init(&r, data[0] % 2 == 0 ? API_COMPLETION : API_CHAT, &defaults);
+    api_request_init(&r, dialects[data[0] % 4], &defaults);
     int rc = api_request_read(&r, (const char *)data + 1, size - 1, N_VOCAB, &err);
     CHECK(rc == 0 || (rc == err.code && err.text[0] != '\0'));
     if (rc == 0)
         check(&r);
-    if (rc == 0 && r.dialect == API_CHAT) {
+    static const char before[] = "[{\"role\":\"user\",\"content\":\"a\"}]";
+    if (rc == 0 && r.dialect == API_RESPONSES)
+        CHECK(api_request_continue(&r, before, sizeof before - 1, &err) == 0);
+    if (rc == 0 && r.dialect != API_COMPLETION) {
         struct buf out;
         struct json_writer w;
         buf_init(&out, (size_t)64 << 20);
         json_writer_init(&w, &out);
-        rc = api_messages_write(&w, r.messages, data[0] % 4 == 1, &err);
+        rc = api_messages_write(&w, r.messages, data[0] % 8 == 1, &err);
         CHECK(rc <= 0);
         buf_fini(&out);
     }
