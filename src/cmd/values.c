@@ -16,13 +16,14 @@ int cmd_kv_type(const char *name, uint32_t *type, struct err *err)
         { "f32", KERNEL_F32 },
         { "bf16", KERNEL_BF16 },
         { "q8_0", KERNEL_Q8_0 },
+        { "q8", KERNEL_Q8_0 },
     };
     for (size_t i = 0; i < COUNT_OF(known); i++)
         if (name == NULL || strcmp(name, known[i].name) == 0) {
             *type = known[i].type;
             return 0;
         }
-    return err_set_field(err, E_USAGE, "kv", "--kv %s: must be f16, f32, bf16 or q8_0", name);
+    return err_set_field(err, E_USAGE, "kv", "--kv %s: must be f16, f32, bf16 or q8_0 (q8)", name);
 }
 
 int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids, struct err *err)

@@ -63,6 +63,8 @@ void kernel_probe_init(struct kernel_probe *p, unsigned flags)
 #if defined(__x86_64__)
     if ((flags & KERNEL_AVX2) != 0)
         kernel_probe_init_avx2(p);
+    if ((flags & KERNEL_AVX512) != 0)
+        kernel_probe_init_avx512(p, flags);
 #else
     (void)flags;
 #endif

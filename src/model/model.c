@@ -63,10 +63,23 @@ static void fill_info(struct model *m)
     m->info.n_ctx_train = s->n_ctx;
 }
 
+/* Streams tell how far back their rows are looked at. */
+static void fill_windows(struct model *m)
+{
+    for (uint32_t l = 0; l < m->shape.n_layers; l++) {
+        const struct block_layer *layer = &m->layers[l];
+        if (layer->mla != NULL)
+            continue;
+        m->layout.streams[layer->attn.k_stream].window = layer->attn.window;
+        m->layout.streams[layer->attn.v_stream].window = layer->attn.window;
+    }
+}
+
 static int bind_all(struct bind *b)
 {
     TRY(b->m->family->bind(b));
     TRY(bind_finish(b));
+    fill_windows(b->m);
     TRY(model_layout_finish(&b->m->layout, b->err));
     fill_info(b->m);
     return 0;

@@ -29,6 +29,7 @@ struct model_stream {
     uint32_t n_heads;    /* rows of one token: one a KV head; 1 for latents */
     uint32_t row_values; /* values a row (rows), in total (window, recurrent) */
     uint32_t stride;     /* tokens a row; rows only */
+    uint32_t window;     /* a row of queries looks at so many last positions; 0: all. Rows only */
     uint32_t type;       /* enum kernel_type of the stored values */
     size_t row_bytes;    /* of one row of one head */
     size_t offset;       /* in the block (rows) or in the slot (others) */

@@ -130,17 +130,59 @@ static size_t sysconf_bytes(int name)
     return n > 0 ? (size_t)n : 0;
 }
 
+/* Cache `index` of the first core as the kernel tells it ("32768K"); false where it does not. */
+static bool read_cache(uint32_t index, uint32_t *level, bool *data, size_t *bytes)
+{
+    static const char *const parts[] = { "level", "type", "size" };
+    char text[3][16];
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        char path[96];
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%u/%s", index,
+                 parts[i]);
+        FILE *f = fopen(path, "re");
+        if (f == NULL)
+            return false;
+        bool ok = fscanf(f, "%15s", text[i]) == 1;
+        fclose(f);
+        if (!ok)
+            return false;
+    }
+    char unit = '\0';
+    unsigned n = 0;
+    if (sscanf(text[0], "%u", level) != 1 || sscanf(text[2], "%u%c", &n, &unit) < 1)
+        return false;
+    *data = strcmp(text[1], "Instruction") != 0;
+    *bytes = (size_t)n << (unit == 'M' ? 20 : unit == 'K' ? 10 : 0);
+    return true;
+}
+
+/* The kernel's own table first: on some processors sysconf multiplies the last level by the number
+ * of its shares (320 MiB for 32 were seen). */
+static void detect_caches(struct os_cpu *cpu)
+{
+    size_t *const sizes[] = { &cpu->l1d_bytes, &cpu->l2_bytes, &cpu->l3_bytes };
+    uint32_t level;
+    bool data;
+    size_t bytes;
+    for (uint32_t i = 0; read_cache(i, &level, &data, &bytes); i++)
+        if (data && level >= 1 && level <= COUNT_OF(sizes))
+            *sizes[level - 1] = bytes;
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    if (cpu->l1d_bytes == 0) {
+        cpu->l1d_bytes = sysconf_bytes(_SC_LEVEL1_DCACHE_SIZE);
+        cpu->l2_bytes = sysconf_bytes(_SC_LEVEL2_CACHE_SIZE);
+        cpu->l3_bytes = sysconf_bytes(_SC_LEVEL3_CACHE_SIZE);
+    }
+#endif
+}
+
 void os_cpu_detect(struct os_cpu *cpu)
 {
     *cpu = (struct os_cpu){ .flags = detect_flags(), .n_cores = count_cores() };
     detect_model(cpu->model, sizeof cpu->model);
     if (cpu->model[0] == '\0')
         snprintf(cpu->model, sizeof cpu->model, "unknown");
-#ifdef _SC_LEVEL1_DCACHE_SIZE
-    cpu->l1d_bytes = sysconf_bytes(_SC_LEVEL1_DCACHE_SIZE);
-    cpu->l2_bytes = sysconf_bytes(_SC_LEVEL2_CACHE_SIZE);
-    cpu->l3_bytes = sysconf_bytes(_SC_LEVEL3_CACHE_SIZE);
-#endif
+    detect_caches(cpu);
     cpu->memory_bytes = sysconf_bytes(_SC_PHYS_PAGES) * sysconf_bytes(_SC_PAGESIZE);
 }
 

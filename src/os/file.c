@@ -153,6 +153,24 @@ int os_write_file(const char *path, const void *data, size_t len, struct err *er
     return rc;
 }
 
+int os_make_parents(const char *path, struct err *err)
+{
+    char *part = mem_strndup(path, strlen(path));
+    int rc = 0;
+    if (part == NULL)
+        return err_set_field(err, E_NOMEM, path, "%s: out of memory", path);
+    for (char *s = part; rc == 0 && *s != '\0'; s++) {
+        if (*s != '/' || s == part)
+            continue;
+        *s = '\0';
+        if (mkdir(part, 0700) < 0 && errno != EEXIST)
+            rc = path_error(err, part, "create the folder");
+        *s = '/';
+    }
+    mem_free(part);
+    return rc;
+}
+
 bool os_is_dir(const char *path)
 {
     struct stat st;

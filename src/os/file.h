@@ -31,6 +31,8 @@ void os_map_advise(const struct os_map *m, size_t offset, size_t bytes, enum os_
 NODISCARD int os_read_file(const char *path, size_t max, char **out, size_t *len, struct err *err);
 /* Writes path.partial-PID, syncs, renames onto path. On failure nothing is left behind. */
 NODISCARD int os_write_file(const char *path, const void *data, size_t len, struct err *err);
+/* Makes the folders that path's last part lies in, for the user alone, where they are missing. */
+NODISCARD int os_make_parents(const char *path, struct err *err);
 
 bool os_is_dir(const char *path);
 bool os_exists(const char *path);

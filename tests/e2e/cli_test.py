@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NARU = str(ROOT / os.environ.get("NARU_BIN", "build/naru"))
@@ -173,15 +174,43 @@ def test_inspect():
 
 
 def test_bench():
-    """One JSON object a line with the promised fields; the machine comes first."""
-    lines = run("bench", "--json", "--pp", "32", "--tg", "8", "--batch", "1,2", "--reps", "1")[0].splitlines()
-    results = [json.loads(line) for line in lines]
-    for r in results:
-        assert {"name", "value", "unit", "floor", "floor_pct", "parameters", "machine"} <= set(r), r
-        assert r["value"] > 0
-    names = [r["name"] for r in results]
-    assert names[0] == "fp32 peak" and "prefill 32" in names and "decode 8 at 0, batch 2" in names
-    assert all(r["floor"] > 0 for r in results if r["parameters"]["model"])
+    """Ceilings are measured once and kept; one JSON object a line with the promised fields; a chart; bad
+    profiles are measured again, bad plans refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        profile, chart = os.path.join(folder, "deep/er/machine.json"), os.path.join(folder, "chart.svg")
+        plan = ("--json", "--pp", "32", "--tg", "4", "--batch", "1,2", "--depth", "20,0", "--kv", "f16,q8", "--reps", "2",
+                "--no-disk", "--profile", profile)
+        results = [json.loads(line) for line in run("bench", *plan, "--svg", chart)[0].splitlines()]
+        for r in results:
+            assert {"name", "parameters", "machine", "commit", "min", "median", "max", "unit"} <= set(r), r
+            assert 0 < r["min"] <= r["median"] <= r["max"], r
+        points = [r for r in results if "model" in r["parameters"]]
+        assert results[0]["name"] == "read L2" and results[0] not in points
+        seen = [(r["name"], r["parameters"]["kv"], r["parameters"]["depth"], r["parameters"]["batch"]) for r in points]
+        assert seen == [(name, kv, depth, batch) for kv in ("f16", "q8") for depth in (0, 20)
+                        for name, batch in (("prefill", 1), ("decode", 1), ("decode", 2))], seen
+        assert all(r["floor"] > 0 and r["floor_pct"] > 0 and r["bound"] in ("memory", "arithmetic") for r in points)
+        root = xml.etree.ElementTree.parse(chart).getroot()
+        assert sum(e.tag.endswith("circle") for e in root.iter()) == len(points)
+        kept = open(profile).read()
+        assert json.loads(kept)["version"] == 1 and os.listdir(os.path.dirname(profile)) == ["machine.json"]
+        small = ("bench", "--machine-only", "--no-disk", "--profile", profile)
+        assert "GB/s" in run(*small)[0].decode() and open(profile).read() == kept       # read, not measured
+        open(profile, "w").write(kept[:-9])
+        assert "measuring again" in run(*small)[1] and json.loads(open(profile).read())["points"]
+        big = ("bench", "--depth", "1048576", "--batch", "1024", "--profile", profile)
+        assert "does not fit into" in run(*big, check=1)[1]
+        refused(2, "--kv q9", "bench", "--kv", "f16,q9", "--profile", profile)
+        refused(2, "--batch", "bench", "--batch", "0")
+        lines = [json.dumps(r) for r in results]
+        old, new = os.path.join(folder, "old.jsonl"), os.path.join(folder, "new.jsonl")
+        open(old, "w").write("\n".join(lines))
+        open(new, "w").write("\n".join(json.dumps(r | {k: 2 * r[k] for k in ("min", "median", "max")}) for r in results))
+        p = subprocess.run([ROOT / "tools/benchcmp", old, new], capture_output=True, text=True, timeout=LIMIT_S)
+        assert p.returncode == 0 and p.stdout.count("  2.000") == len(results), p.stdout + p.stderr
+        open(new, "w").write("no json")
+        p = subprocess.run([ROOT / "tools/benchcmp", old, new], capture_output=True, text=True, timeout=LIMIT_S)
+        assert p.returncode == 1 and "line 1" in p.stderr
 
 
 def test_interrupt():
