@@ -23,6 +23,10 @@ void kernel_init(struct kernel_table *k, unsigned flags)
         .softcap = kernel_softcap_c,
         .dot = kernel_dot_c,
         .argmax = kernel_argmax_c,
+        .delta = kernel_delta_c,
+        .conv_silu = kernel_conv_silu_c,
+        .decay = kernel_decay_c,
+        .sigmoid_mul = kernel_sigmoid_mul_c,
         .kv_store = kernel_kv_store_c,
         .attn_part = kernel_attn_part_c,
     };

@@ -68,6 +68,28 @@ struct kernel_attn_rows {
 };
 #define KERNEL_ATTN_QUERIES 64u
 
+/* The gated delta rule with a decay for each key channel, over the rows of one head in order (Kimi
+ * Delta Attention, arXiv 2510.26692, section 3; equal decays: gated DeltaNet):
+ *
+ *     S <- diag(decay) S;   u = beta (v - S^T k);   S <- S + k u^T;   out = S^T q
+ *
+ * S (k_dim, v_dim) lies in panels of 16 columns, the last one filled up: S[i][c] is
+ * state[((c / 16) * k_dim + i) * 16 + c % 16]. Columns do not see each other, so panels may be
+ * computed by different threads; a value of S takes the same operations in the same order wherever
+ * the rows are cut into calls. */
+#define KERNEL_DELTA_PANEL 16u
+struct kernel_delta {
+    uint32_t n_rows, k_dim, v_dim;
+    const float *q, *k, *decay; /* (n_rows, k_dim), rows ld_k apart; decay in [0, 1] */
+    size_t ld_k;
+    const float *v;             /* (n_rows, v_dim), rows ld_v apart, as those of out */
+    float *out;
+    size_t ld_v;
+    const float *beta;          /* (n_rows), ld_beta apart */
+    size_t ld_beta;
+    float *state;
+};
+
 /* Which form of activations a weight type takes. Matrices whose kinds are equal share one
  * kernel_act: Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
 enum kernel_act_kind { KERNEL_ACT_F32, KERNEL_ACT_Q8_32, KERNEL_ACT_Q8_16 };
@@ -105,6 +127,16 @@ struct kernel_table {
     void (*softcap)(float *x, float cap, size_t n);      /* cap * tanh(x / cap) */
     float (*dot)(const float *a, const float *b, size_t n);
     uint32_t (*argmax)(const float *x, size_t n);        /* ties: lowest index; NaN never wins */
+
+    /* Panels [panel0, panel1) of one head's S. n_rows >= 1. */
+    void (*delta)(const struct kernel_delta *d, uint32_t panel0, uint32_t panel1);
+    /* y[c] = silu(sum_j w[j, c] * taps[j][c]): a short causal convolution, one tap a past row. y
+     * may be the last tap. */
+    void (*conv_silu)(const float *w, size_t ld_w, const float *const *taps, uint32_t n_taps,
+                      float *y, size_t n);
+    /* f = e^(a softplus(f + bias)), a <= 0 */
+    void (*decay)(float *f, const float *bias, float a, size_t n);
+    void (*sigmoid_mul)(float *x, const float *gate, size_t n); /* x *= sigmoid(gate) */
 
     /* Writes a row of n values into the cache in kv_type (F32, F16, BF16, Q8_0):
      * kernel_kv_row_bytes bytes. Q8_0 fills the last block up with zeros, so rows of heads whose

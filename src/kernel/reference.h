@@ -25,6 +25,12 @@ void kernel_softcap_c(float *x, float cap, size_t n);
 float kernel_dot_c(const float *a, const float *b, size_t n);
 uint32_t kernel_argmax_c(const float *x, size_t n);
 
+void kernel_delta_c(const struct kernel_delta *d, uint32_t panel0, uint32_t panel1);
+void kernel_conv_silu_c(const float *w, size_t ld_w, const float *const *taps, uint32_t n_taps,
+                        float *y, size_t n);
+void kernel_decay_c(float *f, const float *bias, float a, size_t n);
+void kernel_sigmoid_mul_c(float *x, const float *gate, size_t n);
+
 void kernel_kv_store_c(uint32_t kv_type, const float *x, void *dst, size_t n);
 void kernel_attn_part_c(const struct kernel_attn *a, const struct kernel_kv *kv,
                         const struct kernel_attn_rows *r, uint32_t part, float *states,

@@ -171,8 +171,8 @@ static int bind_scale(struct bind *b, struct block_linear *out, uint32_t l, cons
                : err_set_field(b->err, E_FORMAT, name, "tensor %s is not finite; " CONVERT, name);
 }
 
-int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
-                uint32_t n_out, uint32_t n_in)
+static int bind_weight(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                       uint32_t n_out, uint32_t n_in)
 {
     char name[BIND_NAME_MAX];
     const uint64_t ne[2] = { n_in, n_out };
@@ -182,8 +182,31 @@ int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char
     int rc = device_mat_init(b->m->dev, &out->mat, t->type, n_out, n_in, t->data);
     if (rc < 0)
         return err_set_field(b->err, rc, name, "tensor %s: %s", name, err_code_text(rc));
+    out->scale = 1;
+    return 0;
+}
+
+int bind_matrix(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                uint32_t n_out, uint32_t n_in)
+{
+    static const char *const BESIDE[] = { ".bias", ".scale" };
+    char name[BIND_NAME_MAX];
+    for (size_t i = 0; i < COUNT_OF(BESIDE); i++) {
+        bind_name(name, l, stem, BESIDE[i]);
+        const struct model_tensor *t = model_file_tensor(b->file, name);
+        if (t != NULL)
+            b->used[t - model_file_tensor_at(b->file, 0)] = 1;
+    }
+    return bind_weight(b, out, l, stem, n_out, n_in);
+}
+
+int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                uint32_t n_out, uint32_t n_in)
+{
+    char name[BIND_NAME_MAX];
+    TRY(bind_weight(b, out, l, stem, n_out, n_in));
     bind_name(name, l, stem, ".bias");
-    rc = bind_vector(b, &out->mat.bias, name, n_out);
+    int rc = bind_vector(b, &out->mat.bias, name, n_out);
     if (rc != E_NOT_FOUND)
         TRY(rc);
     return bind_scale(b, out, l, stem);

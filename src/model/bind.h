@@ -19,6 +19,7 @@ struct bind {
     struct model *m;
     bool touch;    /* weights may be read */
     uint8_t *used; /* (n_tensors) 1: some part has it */
+    bool heads_by_layer; /* the family takes head counts that differ from layer to layer, 0 too */
     struct err *err;
 };
 
@@ -49,6 +50,9 @@ NODISCARD int bind_windowed(struct bind *b, uint32_t l, uint32_t period, bool *o
 bool bind_has(const struct bind *b, uint32_t l, const char *stem);
 /* A matrix with its bias and scale, if the file has those. */
 NODISCARD int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                          uint32_t n_out, uint32_t n_in);
+/* A matrix alone: bias and scale of that stem, if there are any, are not part of the layer. */
+NODISCARD int bind_matrix(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
                           uint32_t n_out, uint32_t n_in);
 /* Rows [from, from + n) of a bound matrix as a matrix of its own. */
 struct block_linear bind_rows(const struct block_linear *whole, uint32_t from, uint32_t n);

@@ -32,11 +32,29 @@ static int check_width(struct bind *b, const char *what, uint32_t n, uint32_t si
                          what, n, size, MODEL_WIDTH_MAX);
 }
 
+/* A head count; the largest of all layers where the family takes one for each. */
+static int read_head_count(struct bind *b, const char *key, uint32_t max, uint32_t *out)
+{
+    uint32_t most = *out, x;
+    if (!b->heads_by_layer)
+        return bind_u32(b, key, 1, max, out);
+    for (uint32_t l = 0; l < b->m->shape.n_layers; l++) {
+        x = *out;
+        TRY(model_file_item_u32(b->file, key, l, &x, b->err));
+        most = l == 0 || x > most ? x : most;
+    }
+    if (most < 1 || most > max)
+        return err_set_field(b->err, E_FORMAT, key, "key %s: no layer has from 1 to %u heads",
+                             key, max);
+    *out = most;
+    return 0;
+}
+
 static int read_heads(struct bind *b, struct model_shape *s)
 {
-    TRY(bind_u32(b, ".attention.head_count", 1, 65536, &s->n_heads));
+    TRY(read_head_count(b, ".attention.head_count", 65536, &s->n_heads));
     s->n_kv_heads = s->n_heads;
-    TRY(bind_u32(b, ".attention.head_count_kv", 1, s->n_heads, &s->n_kv_heads));
+    TRY(read_head_count(b, ".attention.head_count_kv", s->n_heads, &s->n_kv_heads));
     if (s->n_heads % s->n_kv_heads != 0)
         return err_set_field(b->err, E_FORMAT, "attention.head_count_kv",
                              "attention.head_count_kv: %u does not divide the %u heads",

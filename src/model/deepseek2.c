@@ -11,23 +11,17 @@
 #include "model/bind.h"
 #include "model/block.h"
 #include "model/mixture.h"
+#include "model/mla.h"
 
-/* Lengths that all layers share. */
-struct lengths {
-    uint32_t q_rank, rank, nope, rope, v;
-    float scale;
-};
-
-static int read_lengths(struct bind *b, struct lengths *n)
+static int read_lengths(struct bind *b, uint32_t rope, struct mla_lengths *n)
 {
     const struct model_shape *s = &b->m->shape;
     uint32_t head = s->k_dim; /* older files: of a head; newer ones: of a cache row */
-    *n = (struct lengths){ .v = s->v_dim };
+    *n = (struct mla_lengths){ .v = s->v_dim, .rope = rope };
     TRY(bind_u32(b, ".attention.q_lora_rank", 0, MODEL_WIDTH_MAX, &n->q_rank));
     TRY(bind_u32(b, ".attention.kv_lora_rank", 1, MODEL_WIDTH_MAX / 2, &n->rank));
     TRY(bind_u32(b, ".attention.key_length_mla", 1, MODEL_WIDTH_MAX / s->n_heads, &head));
     TRY(bind_u32(b, ".attention.value_length_mla", 1, MODEL_WIDTH_MAX / s->n_heads, &n->v));
-    n->rope = b->m->ropes[0].n_dims;
     if (n->rope >= head)
         return err_set_field(b->err, E_FORMAT, "rope.dimension_count",
                              "rope.dimension_count is %u, a head's query has %u values; convert "
@@ -44,7 +38,7 @@ static int read_lengths(struct bind *b, struct lengths *n)
 
 /* 1 / sqrt(nope + rope), and the square of YaRN's magnitude, which these models do not put on cos
  * and sin (yarn_log_multiplier = 0.1 mscale_all_dim). */
-static int read_scale(struct bind *b, struct lengths *n)
+static int read_scale(struct bind *b, struct mla_lengths *n)
 {
     float log_mul = 0, factor = 1, given = 0;
     TRY(bind_f32(b, ".rope.scaling.yarn_log_multiplier", &log_mul));
@@ -53,6 +47,12 @@ static int read_scale(struct bind *b, struct lengths *n)
     double m = factor > 1 ? 1 + (double)log_mul * log((double)factor) : 1;
     n->scale = given > 0 ? given : (float)(m * m / sqrt((double)(n->nope + n->rope)));
     return 0;
+}
+
+int bind_mla_lengths(struct bind *b, uint32_t rope, struct mla_lengths *n)
+{
+    TRY(read_lengths(b, rope, n));
+    return read_scale(b, n);
 }
 
 /* Matrix h of a stack of n matrices that lie one behind the other. */
@@ -166,7 +166,7 @@ static void need_room(struct bind *b, const struct block_mla *a)
     bind_width(b, BUF_LATENT_OUT, (size_t)a->n_heads * a->rank);
 }
 
-static int bind_mla(struct bind *b, uint32_t l, const struct lengths *n)
+int bind_mla(struct bind *b, uint32_t l, const struct mla_lengths *n)
 {
     const struct model_shape *s = &b->m->shape;
     struct block_mla *a = arena_alloc(&b->m->arena, 1, sizeof *a);
@@ -201,12 +201,10 @@ static int bind_mla(struct bind *b, uint32_t l, const struct lengths *n)
     return 0;
 }
 
-/* Feed-forward layers: plain up to leading_dense_block_count, experts from there on. A file of one
- * "expert" is a plain one. */
-static int bind_feed_forward(struct bind *b)
+int bind_mla_feed_forward(struct bind *b, bool normalise)
 {
     struct model_shape *s = &b->m->shape;
-    struct mixture_rule rule;
+    struct mixture_rule rule = { 0 };
     uint32_t n_experts = 0, n_dense = 0;
     TRY(bind_u32(b, ".expert_count", 0, UINT32_MAX, &n_experts));
     TRY(bind_u32(b, ".leading_dense_block_count", 0, UINT32_MAX, &n_dense));
@@ -214,6 +212,7 @@ static int bind_feed_forward(struct bind *b)
         n_dense = s->n_layers;
     if (n_dense < s->n_layers)
         TRY(bind_mixture_rule(b, &rule));
+    rule.normalise = rule.normalise || normalise;
     for (uint32_t l = 0; l < s->n_layers; l++) {
         TRY(l < n_dense ? bind_ffn(b, l, false) : bind_mixture(b, l, &rule));
         bind_drop_factors(&b->m->layers[l].ffn);
@@ -224,20 +223,19 @@ static int bind_feed_forward(struct bind *b)
 static int bind(struct bind *b)
 {
     struct model_shape *s = &b->m->shape;
-    struct lengths n;
+    struct mla_lengths n;
     uint32_t nextn = 0;
     TRY(bind_shape_moe(b));
     TRY(bind_u32(b, ".nextn_predict_layers", 0, s->n_layers - 1, &nextn));
     s->n_layers -= nextn;
     bind_skip_layers(b, s->n_layers);
     TRY(bind_rope(b, !model_file_conv(b->file).rope_split_half));
-    TRY(read_lengths(b, &n));
-    TRY(read_scale(b, &n));
+    TRY(bind_mla_lengths(b, b->m->ropes[0].n_dims, &n));
     for (uint32_t l = 0; l < s->n_layers; l++) {
         TRY(bind_norms(b, l, false));
         TRY(bind_mla(b, l, &n));
     }
-    return bind_feed_forward(b);
+    return bind_mla_feed_forward(b, false);
 }
 
 static void layer(struct model_work *w, uint32_t l, const struct block_norm *next)

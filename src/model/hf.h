@@ -31,6 +31,7 @@ enum {
     HF_WINDOW_OPT = 256,    /* the window counts only with use_sliding_window (qwen2, qwen3) */
     HF_SCALE_QPAS = 512,    /* query_pre_attn_scalar sets the attention scale */
     HF_SIGMOID_GATE = 1024, /* experts are chosen by sigmoid, else softmax */
+    HF_KDA = 2048,          /* linear_attn_config says which layers are delta layers */
 };
 
 struct hf_family {

@@ -29,6 +29,8 @@ static const struct hf_family FAMILIES[] = {
     { "phi3", "phi3", 0, 0, 0, 0, 0, 0, 0, 10000, 1e-5f },
     { "deepseek_v2", "deepseek2", HF_MLA, 0, 0, 0, 0, 0, 0, 10000, 1e-6f },
     { "deepseek_v3", "deepseek2", HF_MLA | HF_SIGMOID_GATE, 0, 0, 0, 0, 0, 0, 10000, 1e-6f },
+    { "kimi_linear", "kimi-linear", HF_MLA | HF_SIGMOID_GATE | HF_KDA, 0, 0, 0, 0, 0, 0, 10000,
+      1e-5f },
 };
 
 const struct hf_family *hf_family_find(const char *model_type)
@@ -203,6 +205,36 @@ static int put_softcaps(struct hf *h)
     return pass_f32(h, "final_logit_softcapping", ".final_logit_softcapping");
 }
 
+/* linear_attn_config: full_attn_layers counts from 1; the other layers are delta layers, which GGUF
+ * marks by 0 KV heads. */
+static int put_kda(struct hf *h)
+{
+    const json_value *c = json_get(h->config, "linear_attn_config");
+    const json_value *full = json_get(c, "full_attn_layers");
+    uint32_t dim = 128, taps = 4, n_kv[HF_LAYERS_MAX] = { 0 };
+    bool nope = true;
+    if (json_kind_of(full) != JSON_ARRAY)
+        return wrong(h, "linear_attn_config.full_attn_layers", "a list of layers");
+    for (size_t i = 0; i < json_len(full); i++) {
+        const json_value *v = json_at(full, i);
+        int64_t l = json_kind_of(v) == JSON_INT ? json_as_int(v) : 0;
+        if (l < 1 || l > h->n_layers)
+            return wrong(h, "linear_attn_config.full_attn_layers", "layers counted from 1");
+        n_kv[l - 1] = 1;
+    }
+    TRY(hf_get_bool(h, h->config, "mla_use_nope", &nope));
+    if (!nope)
+        return err_set_field(h->err, E_UNSUPPORTED, "mla_use_nope",
+                             "config.json: mla_use_nope is false: latent attention with positions "
+                             "is not computed in this family");
+    TRY(hf_get_u32(h, c, "head_dim", &dim));
+    TRY(hf_get_u32(h, c, "short_conv_kernel_size", &taps));
+    TRY(model_file_put_u32(h->f, ".kda.head_dim", dim, h->err));
+    TRY(model_file_put_u32(h->f, ".ssm.conv_kernel", taps, h->err));
+    return model_file_put_array(h->f, ".attention.head_count_kv", MODEL_U32, n_kv, h->n_layers,
+                                h->err);
+}
+
 /* Keys as of current GGUF files with split attn_k_b and attn_v_b, though attn_kv_b is stored here.
  */
 static int put_mla(struct hf *h)
@@ -218,7 +250,10 @@ static int put_mla(struct hf *h)
     TRY(model_file_put_u32(h->f, ".attention.value_length", rank, h->err));
     TRY(model_file_put_u32(h->f, ".attention.key_length_mla", nope + rope, h->err));
     TRY(model_file_put_u32(h->f, ".attention.value_length_mla", v, h->err));
-    TRY(model_file_put_u32(h->f, ".attention.head_count_kv", 1, h->err));
+    if (h->family->flags & HF_KDA)
+        TRY(put_kda(h));
+    else
+        TRY(model_file_put_u32(h->f, ".attention.head_count_kv", 1, h->err));
     TRY(hf_get_bool(h, h->config, "rope_interleave", &interleave));
     h->f->conv.rope_split_half = !interleave;
     h->head_dim = nope + rope;
@@ -264,6 +299,11 @@ static int put_experts(struct hf *h)
     TRY(model_file_put_u32(h->f, ".expert_gating_func", sigmoid ? 2 : 1, h->err));
     TRY(pass_u32(h, "num_experts_per_tok", ".expert_used_count"));
     TRY(pass_u32(h, "n_shared_experts", ".expert_shared_count"));
+    if (h->family->flags & HF_KDA) { /* the same in this family's words */
+        TRY(pass_u32(h, "num_experts_per_token", ".expert_used_count"));
+        TRY(pass_u32(h, "num_shared_experts", ".expert_shared_count"));
+        TRY(pass_u32(h, "num_expert_group", ".expert_group_count"));
+    }
     TRY(pass_u32(h, "moe_intermediate_size", ".expert_feed_forward_length"));
     TRY(pass_u32(h, "shared_expert_intermediate_size", ".expert_shared_feed_forward_length"));
     TRY(pass_u32(h, "first_k_dense_replace", ".leading_dense_block_count"));

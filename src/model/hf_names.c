@@ -50,6 +50,19 @@ static const struct row LAYER[] = {
     { "mlp.shared_expert.down_proj", "ffn_down_shexp" },
     { "mlp.shared_expert_gate", "ffn_gate_inp_shexp" },
     { "block_sparse_moe.gate", "ffn_gate_inp" },
+    { "block_sparse_moe.shared_experts.gate_proj", "ffn_gate_shexp" },
+    { "block_sparse_moe.shared_experts.up_proj", "ffn_up_shexp" },
+    { "block_sparse_moe.shared_experts.down_proj", "ffn_down_shexp" },
+    /* Kimi Delta Attention */
+    { "self_attn.q_conv1d", "ssm_conv1d_q" },
+    { "self_attn.k_conv1d", "ssm_conv1d_k" },
+    { "self_attn.v_conv1d", "ssm_conv1d_v" },
+    { "self_attn.f_a_proj", "ssm_f_a" },
+    { "self_attn.f_b_proj", "ssm_f_b" },
+    { "self_attn.g_a_proj", "ssm_g_a" },
+    { "self_attn.g_b_proj", "ssm_g_b" },
+    { "self_attn.b_proj", "ssm_beta" },
+    { "self_attn.o_norm", "ssm_norm" },
     /* the block that predicts one token more */
     { "eh_proj", "nextn.eh_proj" },
     { "enorm", "nextn.enorm" },
@@ -106,6 +119,14 @@ static enum hf_name layer_name(const struct hf *h, uint32_t layer, const char *r
     if (strcmp(rest, "mlp.gate.e_score_correction_bias") == 0 ||
         strcmp(rest, "block_sparse_moe.gate.e_score_correction_bias") == 0) {
         snprintf(out, MODEL_NAME_MAX + 1, "blk.%u.exp_probs_b.bias", layer);
+        return HF_NAME_OK;
+    }
+    if (strcmp(rest, "self_attn.A_log") == 0) { /* -exp of it is GGUF's ssm_a */
+        snprintf(out, MODEL_NAME_MAX + 1, "blk.%u.ssm_a_log", layer);
+        return HF_NAME_OK;
+    }
+    if (strcmp(rest, "self_attn.dt_bias") == 0) {
+        snprintf(out, MODEL_NAME_MAX + 1, "blk.%u.ssm_dt.bias", layer);
         return HF_NAME_OK;
     }
     if (strcmp(rest, "self_attn.rotary_emb.inv_freq") == 0)

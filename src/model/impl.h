@@ -73,11 +73,13 @@ struct block_ffn {
 };
 
 struct block_mixture; /* mixture.h */
+struct block_kda;     /* kda.h */
 
 struct block_layer {
     struct block_norm attn_norm, post_attn_norm, ffn_norm, post_ffn_norm;
     struct block_attn attn;
-    struct block_mla *mla; /* NULL: attn counts */
+    struct block_mla *mla; /* NULL: attn counts, or kda */
+    const struct block_kda *kda;
     struct block_ffn ffn;
     const struct block_mixture *mixture; /* NULL: ffn counts */
 };
@@ -129,7 +131,7 @@ struct model_family {
 
 /* One a file; NULL-terminated list in model.c. */
 extern const struct model_family model_llama, model_qwen2, model_qwen3, model_gemma, model_gemma2,
-    model_gemma3, model_phi3, model_bitnet, model_deepseek2;
+    model_gemma3, model_phi3, model_bitnet, model_deepseek2, model_kimi;
 
 #define MODEL_ROPES 2
 struct model {

@@ -17,7 +17,7 @@
 
 static const struct model_family *const FAMILIES[] = {
     &model_llama,  &model_qwen2, &model_qwen3,  &model_gemma,     &model_gemma2,
-    &model_gemma3, &model_phi3,  &model_bitnet, &model_deepseek2,
+    &model_gemma3, &model_phi3,  &model_bitnet, &model_deepseek2, &model_kimi,
 };
 
 static const struct model_family *find_family(const char *arch)

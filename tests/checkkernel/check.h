@@ -61,6 +61,7 @@ struct check_entry {
 extern const struct check_entry checks_vector[];
 extern const struct check_entry checks_matmul[];
 extern const struct check_entry checks_attn[];
+extern const struct check_entry checks_delta[];
 
 /* Benchmarks of the level in t->k. `once`: each body runs one time, nothing is printed. */
 void bench_run(struct check *t, unsigned flags, bool once, const char *filter);

@@ -45,6 +45,7 @@ static void run_level(struct check *t, unsigned i)
     run_entries(t, levels[i].name, checks_vector);
     run_entries(t, levels[i].name, checks_matmul);
     run_entries(t, levels[i].name, checks_attn);
+    run_entries(t, levels[i].name, checks_delta);
     bench_run(t, levels[i].use, true, NULL);
     printf("ok %u - %s bench bodies run\n", ++n_run, levels[i].name);
 }

@@ -17,4 +17,5 @@ void kernel_init_neon(struct kernel_table *k)
     k->level = "neon";
     k->matmul = matmul;
     kernel_init_vector_neon(k);
+    kernel_init_delta_neon(k);
 }

@@ -19,6 +19,7 @@ void kernel_matmul_float_neon(const struct kernel_mat *w, uint32_t o0, uint32_t 
 void kernel_matmul_block_neon(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
                               const struct kernel_act *x, float *y, size_t ldy);
 void kernel_init_vector_neon(struct kernel_table *k);
+void kernel_init_delta_neon(struct kernel_table *k);
 
 /* Eight values of a row of F32, F16 or BF16 from position i. `type` is a constant where it is
  * called. */

@@ -25,6 +25,7 @@ void kernel_matmul_block_avx2(const struct kernel_mat *w, uint32_t o0, uint32_t 
                               const struct kernel_act *x, float *y, size_t ldy);
 void kernel_dequantize_row_avx2(uint32_t type, const void *src, float *dst, size_t n);
 void kernel_init_vector_avx2(struct kernel_table *k);
+void kernel_init_delta_avx2(struct kernel_table *k);
 void kernel_kv_store_avx2(uint32_t kv_type, const float *x, void *dst, size_t n);
 void kernel_attn_part_avx2(const struct kernel_attn *a, const struct kernel_kv *kv,
                            const struct kernel_attn_rows *r, uint32_t part, float *states,

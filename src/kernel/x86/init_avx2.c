@@ -34,4 +34,5 @@ void kernel_init_avx2(struct kernel_table *k)
     k->kv_store = kernel_kv_store_avx2;
     k->attn_part = kernel_attn_part_avx2;
     kernel_init_vector_avx2(k);
+    kernel_init_delta_avx2(k);
 }

@@ -49,16 +49,22 @@ static void together(const struct run_params *p, const int32_t *a, const int32_t
         blocks_b[i] = t.blocks[half + i];
     int32_t ids[N_A + N_B];
     const float *logits;
-    struct model_span spans[2] = { { .n_rows = 5, .blocks = t.blocks },
-                                   { .row0 = 5, .n_rows = N_B - 1, .blocks = blocks_b } };
+    uint8_t *slot_b = mem_alloc(1, model_layout(t.m)->slot_bytes + 1);
+    assert_non_null(slot_b);
+    struct model_span spans[2] = {
+        { .n_rows = 5, .blocks = t.blocks, .slot = t.slot },
+        { .row0 = 5, .n_rows = N_B - 1, .blocks = blocks_b, .slot = slot_b }
+    };
     struct model_batch batch = {
         .ids = ids, .n_rows = 5 + N_B - 1, .spans = spans, .n_spans = 2, .slab = t.slab
     };
     memcpy(ids, a, 5 * sizeof *a);
     memcpy(ids + 5, b, (N_B - 1) * sizeof *b);
     assert_int_equal(0, model_forward(t.m, t.w, &batch, &logits));
-    spans[0] = (struct model_span){ .n_rows = 1, .pos0 = N_B - 1, .blocks = blocks_b };
-    spans[1] = (struct model_span){ .row0 = 1, .n_rows = N_A - 5, .pos0 = 5, .blocks = t.blocks };
+    spans[0] = (struct model_span){ .n_rows = 1, .pos0 = N_B - 1, .blocks = blocks_b,
+                                    .slot = slot_b };
+    spans[1] = (struct model_span){ .row0 = 1, .n_rows = N_A - 5, .pos0 = 5, .blocks = t.blocks,
+                                    .slot = t.slot };
     ids[0] = b[N_B - 1];
     memcpy(ids + 1, a + 5, (N_A - 5) * sizeof *a);
     const uint32_t want[2] = { 0, N_A - 5 };
@@ -68,6 +74,7 @@ static void together(const struct run_params *p, const int32_t *a, const int32_t
     assert_int_equal(0, model_forward(t.m, t.w, &batch, &logits));
     memcpy(last_b, logits, t.n_vocab * sizeof *logits);
     memcpy(last_a, logits + t.n_vocab, t.n_vocab * sizeof *logits);
+    mem_free(slot_b);
     run_close(&t);
 }
 
@@ -93,8 +100,8 @@ static void check(const char *name, const char *level, uint32_t kv_type)
 static void company(void **state)
 {
     (void)state;
-    static const char *const NAMES[] = { "llama3", "qwen2",     "gemma3",
-                                         "phi3",   "deepseek2", "deepseek3" };
+    static const char *const NAMES[] = { "llama3",    "qwen2",     "gemma3", "phi3",
+                                         "deepseek2", "deepseek3", "kimi" };
     static const char *const LEVELS[] = { "generic", "auto" };
     for (size_t i = 0; i < COUNT_OF(NAMES); i++)
         for (size_t j = 0; j < COUNT_OF(LEVELS); j++)

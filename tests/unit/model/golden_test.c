@@ -131,6 +131,7 @@ int golden_test(void)
         FIXTURE("rope-linear"),  FIXTURE("rope-yarn"),
         FIXTURE("rope-dynamic"), FIXTURE("deepseek2"),
         FIXTURE("deepseek3"),
+        FIXTURE("kimi"),
     };
     return cmocka_run_group_tests_name("model/golden", tests, NULL, NULL);
 }

@@ -20,6 +20,7 @@ struct run {
     uint32_t n_ctx, n_vocab;
     uint32_t *blocks; /* scattered on purpose: order of blocks must not matter */
     uint8_t *slab;
+    uint8_t *slot; /* window and recurrent state */
 };
 
 static inline void run_open(struct run *t, const struct run_params *p)
@@ -43,7 +44,9 @@ static inline void run_open(struct run *t, const struct run_params *p)
     t->n_vocab = model_info(t->m)->n_vocab;
     t->blocks = mem_alloc(n, sizeof *t->blocks);
     t->slab = mem_alloc(n, l->block_bytes);
+    t->slot = mem_alloc(1, l->slot_bytes + 1);
     assert_non_null(t->blocks);
+    assert_non_null(t->slot);
     assert_non_null(t->slab);
     memset(t->slab, 0xff, n * l->block_bytes); /* NaN wherever nothing was stored */
     for (uint32_t i = 0; i < n; i++)
@@ -53,6 +56,7 @@ static inline void run_open(struct run *t, const struct run_params *p)
 static inline void run_close(struct run *t)
 {
     mem_free(t->slab);
+    mem_free(t->slot);
     mem_free(t->blocks);
     model_work_destroy(t->w);
     model_destroy(t->m);
@@ -63,10 +67,12 @@ static inline void run_close(struct run *t)
 /* Rows [pos, pos + n) of a sequence; their logits (n, n_vocab), valid until the next call. */
 static inline const float *run_rows(struct run *t, const int32_t *ids, uint32_t pos, uint32_t n)
 {
-    struct model_span span = { .n_rows = n, .pos0 = pos, .blocks = t->blocks };
+    struct model_span span = { .n_rows = n, .pos0 = pos, .blocks = t->blocks, .slot = t->slot };
     uint32_t *want = mem_alloc(n, sizeof *want);
     const float *logits = NULL;
     assert_non_null(want);
+    if (pos == 0)
+        memset(t->slot, 0, model_layout(t->m)->slot_bytes);
     for (uint32_t i = 0; i < n; i++)
         want[i] = i;
     struct model_batch b = { .ids = ids,
