@@ -26,7 +26,7 @@ SRC     := $(sort $(wildcard src/*/*.c) $(if $(filter x86_64,$(ARCH)),$(wildcard
              $(if $(filter aarch64,$(ARCH)),$(wildcard src/kernel/arm/*.c)))
 # A cross build has the kernels and what they stand on: Debian has no foreign json-c or xxhash without multiarch.
 ifneq ($(CROSS),)
-SRC     := $(filter-out src/base/json.c src/base/map.c,$(filter src/base/% src/os/% src/kernel/%,$(SRC)))
+SRC     := $(filter-out src/base/json.c src/base/map.c src/os/volume%.c,$(filter src/base/% src/os/% src/kernel/%,$(SRC)))
 endif
 LIBSRC  := $(filter-out src/cmd/main.c,$(SRC))
 layer_src = $(filter src/$(1)/%,$(LIBSRC))
@@ -36,7 +36,7 @@ lib      = $(O)/lib/lib$(1).a
 upto     = $(eval _u :=)$(eval _go := 1)$(foreach l,$(FULL),$(if $(_go),$(eval _u := $(call lib,$(l)) $(_u)))$(if $(filter $(l),$(1)),$(eval _go :=)))$(_u)
 
 # --- flags -----------------------------------------------------------------------------------------
-PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit)
+PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit libcrypto liburing)
 PKG_CFLAGS := $(if $(PKGS),$(shell $(PKG) --cflags $(PKGS) 2>/dev/null))
 PKG_LIBS   := $(if $(PKGS),$(shell $(PKG) --libs $(PKGS) 2>/dev/null))
 VERSION := $(shell cat VERSION)

@@ -24,6 +24,8 @@
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+/* A function that may use instructions the rest of the program does not: called after asking. */
+#define TARGET_ISA(isa) __attribute__((target(isa)))
 #define CACHE_LINE 64
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
