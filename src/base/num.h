@@ -43,6 +43,8 @@ NODISCARD static inline int num_align(size_t *out, size_t x, size_t align)
 
 static inline size_t num_min(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t num_max(size_t a, size_t b) { return a > b ? a : b; }
+/* Index of the lowest bit that is set; x is not 0. */
+static inline uint32_t num_lowest_bit(uint64_t x) { return (uint32_t)__builtin_ctzll(x); }
 static inline size_t num_ceil_div(size_t a, size_t b) { return a / b + (a % b != 0); }
 
 static inline uint16_t load_le16(const void *p)
