@@ -58,6 +58,7 @@ struct kernel_attn {
     float softcap;              /* 0: none; else c * tanh(s / c) */
     uint32_t window;            /* 0: all; else the last `window` positions, the own one counted */
     const float *sinks;         /* (n_group) extra logits in the softmax, or NULL */
+    int narrow;                 /* not 0: products of an F16 cache may be of bfloat16 */
 };
 /* Query rows at neighbouring positions; row r sees positions up to pos0 + r. */
 struct kernel_attn_rows {

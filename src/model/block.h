@@ -70,6 +70,7 @@ struct block_attend {
     uint32_t n_heads, n_group, k_dim, v_dim;
     float scale, softcap;
     uint32_t window, k_stream, v_stream;
+    bool narrow; /* kernel.h */
     /* --- for block_attend itself --- */
     uint32_t n_calls; /* of the kernel for the heads of a group */
     uint32_t part0, n_parts;

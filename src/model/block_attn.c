@@ -124,7 +124,8 @@ static struct unit unit_at(const struct block_attend *t, uint32_t i)
                              .n_group = (uint32_t)num_min(KERNEL_ATTN_QUERIES, t->n_group - first),
                              .scale = t->scale,
                              .softcap = t->softcap,
-                             .window = t->window },
+                             .window = t->window,
+                             .narrow = t->narrow },
                       .kv = block_kv(w, tile->row0, t->k_stream, t->v_stream) };
     u.kv.k_offset += (size_t)g * u.kv.block_len * u.kv.k_stride;
     u.kv.v_offset += (size_t)g * u.kv.block_len * u.kv.v_stride;

@@ -109,7 +109,8 @@ void block_mla(struct model_work *w, const struct block_mla *a)
                                    .v_dim = a->rank,
                                    .scale = a->scale,
                                    .k_stream = a->stream,
-                                   .v_stream = a->stream };
+                                   .v_stream = a->stream,
+                                   .narrow = true };
     device_for(w->m->dev, w->n_rows, 4 * (size_t)wide, store_task, &t);
     device_for(w->m->dev, a->n_heads, (size_t)w->n_rows * a->rank * a->nope, absorb_task, &t);
     block_attend(&attend);

@@ -13,15 +13,44 @@ struct layout {
     bool latent; /* V is a prefix of the K row */
 };
 
+/* Levels with dot products of bytes or bfloat16 round queries as the cache type has it: the
+ * reference then gets the queries as rounded. */
+static void round_bytes(float *q, uint32_t n, float factor)
+{
+    for (uint32_t i = 0; i < n; i += 32) {
+        uint32_t end = n - i < 32 ? n : i + 32;
+        float top = 0;
+        for (uint32_t j = i; j < end; j++)
+            top = fmaxf(top, fabsf(q[j] * factor));
+        for (uint32_t j = i; j < end; j++)
+            q[j] = rintf(q[j] * factor * (top > 0 ? 127 / top : 0)) * (top / 127) / factor;
+    }
+}
+
+static void round_pairs(float *q, uint32_t n, float factor)
+{
+    const struct kernel_type_info *bf16 = kernel_type_info(KERNEL_BF16);
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t h;
+        float x = q[i] * factor;
+        bf16->quantize(&x, (uint8_t *)&h, 1);
+        bf16->dequantize((const uint8_t *)&h, &x, 1);
+        q[i] = x / factor;
+    }
+}
+
 /* Fills the rows of positions [lo, pos] and poisons all others. */
 static void store_rows(struct check *t, const struct layout *l, const struct kernel_kv *kv,
                        uint8_t *slab, uint32_t lo)
 {
     float row[576];
+    bool pairs = l->type == KERNEL_F16 && l->latent; /* narrow: numbers that bfloat16 holds */
     for (uint32_t p = lo; p <= l->pos; p++) {
         uint8_t *at_block = slab + kv->table[p / l->block_len] * kv->block_bytes;
         uint32_t i = p % l->block_len;
         fill(t, row, l->k_dim, FILL_NORMAL);
+        if (pairs)
+            round_pairs(row, l->k_dim, 1);
         t->c.kv_store(l->type, row, at_block + kv->k_offset + i * kv->k_stride, l->k_dim);
         if (l->latent)
             continue;
@@ -30,12 +59,21 @@ static void store_rows(struct check *t, const struct layout *l, const struct ker
     }
 }
 
-/* |V| stays below 6, so what f32 rounds is below 2e-5. */
-static double bound_of(const struct check *t, const struct layout *l)
+/* Rounds q (n queries) as the level does; returns what the outputs may differ by. |V| stays below
+ * 6, so what f32 rounds is below 2e-5 (a query on the border between two bytes may fall to either
+ * side: one step of one value moves a score by a 254th of |q_max k| / sqrt(k_dim)); weights in
+ * bfloat16 are off by 2^-9 of themselves. */
+static double round_queries(const struct check *t, const struct layout *l,
+                            const struct kernel_attn *a, float *q, uint32_t n)
 {
-    (void)t;
-    (void)l;
-    return 2e-5;
+    bool bf16 = strcmp(t->k.level, "avx512-bf16") == 0;
+    bool vnni = bf16 || strcmp(t->k.level, "avx512-vnni") == 0;
+    float factor = a->softcap != 0 ? a->scale : a->scale * KERNEL_LOG2E;
+    bool bytes = vnni && l->type == KERNEL_Q8_0;
+    bool pairs = bf16 && (l->type == KERNEL_BF16 || a->narrow);
+    for (uint32_t i = 0; i < n && (bytes || pairs); i++)
+        (bytes ? round_bytes : round_pairs)(q + (size_t)i * l->k_dim, l->k_dim, factor);
+    return bf16 && (bytes || pairs) ? 6.0 / 512 : bytes ? 2e-4 : 2e-5;
 }
 
 static void check_layout(struct check *t, const struct layout *l, unsigned form)
@@ -59,6 +97,7 @@ static void check_layout(struct check *t, const struct layout *l, unsigned form)
     a.window = form & 1 ? 1 + rng_below(&t->rng, l->pos + 2) : 0;
     a.softcap = form & 2 ? 20 : 0;
     a.sinks = form & 4 ? sinks : NULL;
+    a.narrow = l->type == KERNEL_F16 && l->latent;
     fill(t, sinks, 16, FILL_NORMAL);
     uint32_t lo = a.window != 0 && pos0 >= a.window ? pos0 + 1 - a.window : 0;
     store_rows(t, l, &kv, slab, lo);
@@ -73,13 +112,18 @@ static void check_layout(struct check *t, const struct layout *l, unsigned form)
           "latent %d", l->type, l->k_dim, l->v_dim, l->n_group, l->block_len, l->pos, l->n_rows,
        a.window, form, l->latent);
     struct kernel_attn_rows r = { q, want, q_len, out_len, pos0, l->n_rows };
+    float *rounded = output_floats(l->n_rows * q_len);
+    memcpy(rounded, q, l->n_rows * q_len * sizeof *q);
+    double bound = round_queries(t, l, &a, rounded, l->n_rows * l->n_group);
+    r.q = rounded;
     kernel_attn(&t->c, &a, &kv, &r, scratch);
+    r.q = q;
     r.out = got;
     kernel_attn(&t->k, &a, &kv, &r, scratch);
     for (uint32_t i = 0; i < l->n_rows * out_len; i++)
         if (isnan(want[i]))
             fail(t, "the reference reads what it may not see");
-    expect_close(t, got, want, l->n_rows * out_len, 0, bound_of(t, l));
+    expect_close(t, got, want, l->n_rows * out_len, 0, bound);
     for (uint32_t i = 0; i < l->n_rows; i++) {
         struct kernel_attn_rows one = { q + i * q_len, alone, q_len, out_len, pos0 + i, 1 };
         kernel_attn(&t->k, &a, &kv, &one, scratch);

@@ -13,6 +13,8 @@
 #define N_OUT 1024
 #define ROWS 96
 #define DEPTH 4096 /* positions of the attention benchmark */
+#define ATTN_SCRATCH (2u << 20)
+#define WEIGHTS ((size_t)DEPTH * 576 * 4) /* bytes: the largest matrix or cache */
 
 struct ceilings {
     double fma, dot, read; /* per ns: operations, operations, bytes */
@@ -35,9 +37,11 @@ static double now_ns(void)
     return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
+struct heads;
 struct body {
     const struct bench *b;
     uint32_t type, n_out, n_rows;
+    const struct heads *heads; /* attention only */
 };
 
 /* Least time of one call in ns: the minimum over about 60 ms is the machine without its neighbours.
@@ -88,7 +92,7 @@ static void bench_matmul(struct bench *b, uint32_t type)
     b->t->k.act_prepare(type, b->x, ROWS, N_IN, b->act);
     double top = kernel_act_kind(type) == KERNEL_ACT_F32 ? b->top.fma : b->top.dot;
     for (unsigned i = 0; i < 6; i++) {
-        struct body m = { b, type, n_out, rows[i] };
+        struct body m = { .b = b, .type = type, .n_out = n_out, .n_rows = rows[i] };
         double ns = time_of(b, run_matmul, &m);
         double ops = 2.0 * n_out * N_IN * rows[i] / ns;
         double bytes = (double)n_out * (double)row_bytes / ns;
@@ -177,37 +181,57 @@ static const struct {
     { "kv_store Q8_0", run_kv_q8, N_IN },
 };
 
-/* Four heads of 128 on one KV head at depth DEPTH; what must be read is the cache. */
+/* Heads on one KV head at depth DEPTH, dim values each, or 576 of which 512 are the value (MLA).
+ * What must be read is the cache. */
+struct heads {
+    uint32_t type, dim, n_group, n_rows;
+};
+
 static void run_attn(const struct body *m)
 {
     const struct bench *b = m->b;
-    uint32_t depth = b->once ? 100 : DEPTH;
+    const struct heads *h = m->heads;
+    uint32_t depth = b->once ? 100 : DEPTH, v_dim = h->dim == 576 ? 512 : h->dim;
     uint32_t table[DEPTH / 32];
     for (uint32_t i = 0; i < DEPTH / 32; i++)
         table[i] = i;
-    size_t row = kernel_kv_row_bytes(m->type, 128);
-    struct kernel_kv kv = { .slab = b->weights, .table = table, .block_bytes = 64 * row,
-                            .block_len = 32, .v_offset = 32 * row, .k_stride = row,
-                            .v_stride = row, .kv_type = m->type };
-    struct kernel_attn a = { .k_dim = 128, .v_dim = 128, .n_group = m->n_rows, .scale = 0.088f };
-    size_t len = (size_t)a.n_group * 128;
-    struct kernel_attn_rows r = { b->x, b->y, len, len, depth - m->n_out, m->n_out };
+    size_t row = kernel_kv_row_bytes(h->type, h->dim);
+    struct kernel_kv kv = { .slab = b->weights, .table = table, .block_bytes = (h->dim == 576 ? 32 : 64) * row,
+                            .block_len = 32, .v_offset = h->dim == 576 ? 0 : 32 * row,
+                            .k_stride = row, .v_stride = row, .kv_type = h->type };
+    struct kernel_attn a = { .k_dim = h->dim, .v_dim = v_dim, .n_group = h->n_group,
+                             .scale = 0.088f, .narrow = h->dim == 576 };
+    struct kernel_attn_rows r = { b->x, b->y, (size_t)a.n_group * h->dim,
+                                  (size_t)a.n_group * v_dim, depth - h->n_rows, h->n_rows };
     kernel_attn(&b->t->k, &a, &kv, &r, b->act);
 }
 
-static void bench_attn(struct bench *b, uint32_t type, uint32_t n_group, uint32_t n_rows)
+static void bench_attn(struct bench *b, const struct heads *h)
 {
-    size_t row = kernel_kv_row_bytes(type, 128);
-    for (uint32_t p = 0; p < 2 * DEPTH; p++)
-        b->t->c.kv_store(type, b->x + p % 64, b->weights + p * row, 128);
-    struct body m = { b, type, n_rows, n_group };
+    size_t row = kernel_kv_row_bytes(h->type, h->dim);
+    uint32_t n_rows = h->dim == 576 ? 1 : 2, v_dim = h->dim == 576 ? 512 : h->dim;
+    for (uint32_t p = 0; p < n_rows * DEPTH; p++)
+        b->t->c.kv_store(h->type, b->x + p % 64, b->weights + p * row, h->dim);
+    struct body m = { .b = b, .heads = h };
     double ns = time_of(b, run_attn, &m);
-    double bytes = 2.0 * DEPTH * (double)row / ns;
+    double bytes = (double)n_rows * DEPTH * (double)row / ns;
     if (!b->once)
-        printf("%-8s attn %-5s depth %u group %u rows %2u %8.1f us %6.2f GB/s (%3.0f %% of read) "
-               "%6.1f GFLOP/s\n", b->t->k.level, kernel_type_info(type)->name, DEPTH, n_group,
-               n_rows, ns / 1e3, bytes, 100 * bytes / b->top.read,
-               4.0 * DEPTH * 128 * n_group * n_rows / ns);
+        printf("%-8s attn %-5s dim %3u group %2u rows %2u %8.1f us %6.2f GB/s (%3.0f %% of read) "
+               "%6.1f GFLOP/s\n", b->t->k.level, kernel_type_info(h->type)->name, h->dim,
+               h->n_group, h->n_rows, ns / 1e3, bytes, 100 * bytes / b->top.read,
+               2.0 * DEPTH * (h->dim + v_dim) * h->n_group * h->n_rows / ns);
+}
+
+static void bench_attns(struct bench *b)
+{
+    static const uint32_t types[] = { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_Q8_0 };
+    static const uint32_t shapes[][3] = { { 128, 1, 1 }, { 128, 2, 1 }, { 64, 4, 1 }, { 64, 4, 16 },
+                                          { 128, 2, 32 }, { 576, 16, 1 }, { 576, 16, 4 } };
+    for (unsigned i = 0; i < 4; i++)
+        for (unsigned j = 0; j < sizeof shapes / sizeof *shapes; j++) {
+            struct heads h = { types[i], shapes[j][0], shapes[j][1], shapes[j][2] };
+            bench_attn(b, &h);
+        }
 }
 
 static struct ceilings measure(unsigned flags)
@@ -236,7 +260,7 @@ static struct ceilings measure(unsigned flags)
 static void bench_rows(struct bench *b)
 {
     for (size_t i = 0; i < sizeof rows_of / sizeof *rows_of; i++) {
-        struct body m = { b, 0, 0, 0 };
+        struct body m = { .b = b };
         if (!wanted(b, rows_of[i].name))
             continue;
         double ns = time_of(b, rows_of[i].fn, &m);
@@ -250,12 +274,12 @@ void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
 {
     struct bench b = { .t = t, .top = { 1, 1, 1 }, .once = once, .filter = filter };
     size_t floats = (size_t)ROWS * N_IN;
-    b.weights = aligned_alloc(64, (size_t)N_OUT * N_IN * 4);
-    b.act = aligned_alloc(64, floats * 4 + 64 * ROWS + (1u << 20));
+    b.weights = aligned_alloc(64, WEIGHTS);
+    b.act = aligned_alloc(64, floats * 4 + 64 * ROWS + ATTN_SCRATCH);
     b.x = aligned_alloc(64, floats * 4);
     b.y = aligned_alloc(64, floats * 4);
     b.z = aligned_alloc(64, floats * 4);
-    memset(b.weights, 0, (size_t)N_OUT * N_IN * 4);
+    memset(b.weights, 0, WEIGHTS);
     fill(t, b.x, floats, FILL_NORMAL);
     fill(t, b.y, floats, FILL_NORMAL);
     fill(t, b.z, floats, FILL_NORMAL);
@@ -271,14 +295,8 @@ void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
         if (computed && (wanted(&b, "matmul") || wanted(&b, info->name)))
             bench_matmul(&b, type);
     }
-    if (wanted(&b, "attn")) {
-        static const uint32_t kv_types[] = { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_Q8_0 };
-        bench_attn(&b, KERNEL_F16, 1, 1);
-        for (unsigned i = 0; i < 4; i++) {
-            bench_attn(&b, kv_types[i], 4, 1);
-            bench_attn(&b, kv_types[i], 4, 16);
-        }
-    }
+    if (wanted(&b, "attn"))
+        bench_attns(&b);
     free(b.weights);
     free(b.act);
     free(b.x);
