@@ -153,7 +153,9 @@ static void layer_open(struct layer *t, const json_value *w, struct model_stream
     struct err err = { 0 };
     struct device_params dp = { .n_threads = 1 };
     struct block_kda *a = &t->a;
-    *t = (struct layer){ .m.shape = { .n_embd = L_EMBD, .n_vocab = 1, .eps = 1e-5f } };
+    *t = (struct layer){
+        .m.shape = { .n_embd = L_EMBD, .n_heads = 1, .n_kv_heads = 1, .n_vocab = 1, .eps = 1e-5f }
+    };
     assert_int_equal(0, device_create(&t->m.dev, &dp, &err));
     layer_matrix(t, &a->q, w, "wq", L_C, L_EMBD);
     layer_matrix(t, &a->k, w, "wk", L_C, L_EMBD);
