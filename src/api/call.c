@@ -73,6 +73,12 @@ void api_call_fail_err(struct api_call *c, const struct err *err)
     api_call_fail(c, &e);
 }
 
+void api_call_model_headers(struct api_call *c)
+{
+    if (c->s->p.model_digest != NULL)
+        net_call_put_header(c->net, "naru-model-digest", c->s->p.model_digest);
+}
+
 json_value *api_call_json(struct api_call *c)
 {
     size_t len;
@@ -110,6 +116,10 @@ static void pump_stream(struct api_call *c)
 
 void api_call_pump(struct api_call *c)
 {
+    if (c->embed != NULL) {
+        api_embed_pump(c);
+        return;
+    }
     if (c->streaming) {
         pump_stream(c);
         return;
@@ -171,6 +181,7 @@ void api_call_no_memory(struct net_call *net)
 void api_call_destroy(struct api_call *c)
 {
     api_job_destroy(c->job);
+    api_embed_destroy(c->embed);
     mem_free(c);
 }
 
@@ -189,6 +200,8 @@ void api_call_log(const struct api_call *c, bool complete)
     if (p->log == NULL)
         return;
     struct engine_usage u = c->job != NULL ? api_job_usage(c->job) : (struct engine_usage){ 0 };
+    if (c->embed != NULL)
+        u.prompt_tokens = api_embed_tokens(c->embed);
     double ms = (double)(clock_now_ns(&p->clock) - net_call_began_ns(c->net)) * 1e-6;
     struct err line;
     char path[100];

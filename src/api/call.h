@@ -34,7 +34,8 @@ struct api_call {
     struct api_server *s;
     struct net_call *net;
     const struct api_route *route; /* NULL: none */
-    struct api_job *job;    /* NULL: answered at once */
+    struct api_job *job;    /* a generation; NULL: none */
+    struct api_embed *embed; /* embeddings; NULL: none */
     bool streaming;
     char request_id[65];
     char tenant[65];        /* whose request it is; "": nobody's */
@@ -60,6 +61,15 @@ void api_call_fail_err(struct api_call *c, const struct err *err);
 void api_call_fail_status(struct api_call *c, int status, const char *code, const char *message);
 /* The body as a JSON object, or a failed call and NULL. json_free it. */
 json_value *api_call_json(struct api_call *c);
+/* Headers of an answer a model gave. */
+void api_call_model_headers(struct api_call *c);
+/* E_NOT_FOUND for another model than the one served; data NULL: not named. */
+NODISCARD int api_check_model(const struct api_call *c, const struct engine_str *model,
+                              struct err *err);
+/* Embeddings of a call (routes_embed.c): the engine has something, the call is over. */
+void api_embed_pump(struct api_call *c);
+void api_embed_destroy(struct api_embed *e);
+uint32_t api_embed_tokens(const struct api_embed *e);
 /* The engine has something for the call's job. */
 void api_call_pump(struct api_call *c);
 
@@ -80,6 +90,7 @@ void api_route_response_delete(struct api_call *c);
 void api_route_messages(struct api_call *c);
 void api_route_count_input(struct api_call *c);
 void api_route_count_messages(struct api_call *c);
+void api_route_embeddings(struct api_call *c);
 void api_route_models(struct api_call *c);
 void api_route_model(struct api_call *c);
 void api_route_health(struct api_call *c);

@@ -40,7 +40,8 @@ struct api_error api_error_of(const struct err *err)
             e.code = rows[i].name;
         }
     /* The engine says "prompt" when what was asked does not fit into the context. */
-    if (err->code == E_LIMIT && strcmp(err->field, "prompt") == 0)
+    if (err->code == E_LIMIT &&
+        (strcmp(err->field, "prompt") == 0 || strcmp(err->field, "input") == 0))
         e.code = "context_length_exceeded";
     e.message = err->text[0] != '\0' ? err->text : err_code_text(err->code);
     if (e.status == 500) {

@@ -8,6 +8,7 @@
 static const struct api_route routes[] = {
     { "/v1/chat/completions", API_ROLE_USER, .post = api_route_chat },
     { "/v1/completions", API_ROLE_USER, .post = api_route_completions },
+    { "/v1/embeddings", API_ROLE_USER, .post = api_route_embeddings },
     { "/v1/models", API_ROLE_USER, .get = api_route_models },
     { "/v1/models/", API_ROLE_USER, .get = api_route_model },
     { "/v1/responses", API_ROLE_USER, .post = api_route_responses },

@@ -9,15 +9,15 @@
 static void wake(void *ctx) { net_call_wake(ctx); }
 
 /* Another model than the one served: 404, with the name that would do. */
-static int check_model(const struct api_call *c, const struct api_request *r, struct err *err)
+int api_check_model(const struct api_call *c, const struct engine_str *model, struct err *err)
 {
     const char *mine = c->s->p.model_id;
-    if (r->model.data == NULL ||
-        (strlen(mine) == r->model.len && memcmp(mine, r->model.data, r->model.len) == 0))
+    if (model->data == NULL ||
+        (strlen(mine) == model->len && memcmp(mine, model->data, model->len) == 0))
         return 0;
     return err_set_field(err, E_NOT_FOUND, "model",
                          "the model `%.*s` does not exist here; this server has `%s`",
-                         (int)r->model.len, r->model.data, mine);
+                         (int)model->len, model->data, mine);
 }
 
 /* The conversation of an earlier answer comes before this one. */
@@ -54,7 +54,7 @@ int api_call_request(struct api_call *c, enum api_dialect dialect, bool counts,
     r->counts_only = counts;
     int rc = api_request_read(r, body, len, text_vocab_size(c->s->p.tokenizer), err);
     if (rc == 0)
-        rc = check_model(c, r, err);
+        rc = api_check_model(c, &r->model, err);
     if (rc == 0)
         rc = load_previous(c, r, err);
     if (rc < 0) {
@@ -94,8 +94,7 @@ static void generate(struct api_call *c, enum api_dialect dialect)
         api_call_fail_err(c, &err);
         return;
     }
-    if (c->s->p.model_digest != NULL)
-        net_call_put_header(c->net, "naru-model-digest", c->s->p.model_digest);
+    api_call_model_headers(c);
     c->streaming = api_job_streams(c->job);
     if (!c->streaming)
         return; /* waits: the engine wakes it */

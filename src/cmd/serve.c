@@ -14,7 +14,7 @@
 
 struct args {
     struct cmd_common common;
-    const char *host, *port_file, *kv, *name;
+    const char *host, *port_file, *kv, *name, *pooling;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     double drain_s;
@@ -42,6 +42,9 @@ static const struct opt opts[] = {
       0 },
     { "drain", 0, OPT_NUMBER, offsetof(struct args, drain_s), "SECONDS",
       "time running answers get at the end (default: 10)", 0, 3600 },
+    { "pooling", 0, OPT_TEXT, offsetof(struct args, pooling), "HOW",
+      "how /v1/embeddings makes one vector of a text: mean, cls, last (default: what the model "
+      "file says, else mean)", 0, 0 },
     { "responses", 0, OPT_U32, offsetof(struct args, n_responses), "N",
       "answers of /v1/responses kept in memory for previous_response_id; 0 keeps none "
       "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
@@ -74,11 +77,26 @@ static char *model_name(const struct args *a, const char *path)
     return mem_strndup(path + from, len - from);
 }
 
+static int pooling_of(const char *name, uint32_t *out, struct err *err)
+{
+    static const char *const names[] = { "mean", "cls", "last" }; /* from MODEL_POOL_MEAN on */
+    if (name == NULL)
+        return 0;
+    for (uint32_t i = 0; i < COUNT_OF(names); i++)
+        if (strcmp(names[i], name) == 0) {
+            *out = MODEL_POOL_MEAN + i;
+            return 0;
+        }
+    return err_set_field(err, E_USAGE, "pooling", "--pooling %s: must be mean, cls or last", name);
+}
+
 static int open_engine(struct service *s, struct err *err)
 {
     uint64_t secret = 0; /* key of the prefix index: nobody shall construct collisions */
     if (getrandom(&secret, sizeof secret, 0) != (ssize_t)sizeof secret)
         return err_set(err, E_IO, "no random numbers from the system");
+    uint32_t pooling = MODEL_POOL_NONE;
+    TRY(pooling_of(s->args->pooling, &pooling, err));
     struct engine_params p = { .model = s->model.model,
                                .tokenizer = s->model.tokenizer,
                                .clock = s->clock,
@@ -86,6 +104,7 @@ static int open_engine(struct service *s, struct err *err)
                                .n_seqs_max = s->args->n_seqs,
                                .n_waiting_max = s->args->n_waiting,
                                .kv_bytes = s->args->kv_bytes,
+                               .pooling = pooling,
                                .queue_s_max = 30,
                                .hash_seed = secret };
     return engine_create(&s->engine, &p, err);

@@ -72,6 +72,7 @@ static void *run_engine(void *ctx)
         if (quit)
             break;
         busy = engine_step(e, cancel_all);
+        busy = engine_embed_step(e, cancel_all) || busy;
     }
     ASSERT(e->live == NULL);
     return NULL;
@@ -96,6 +97,22 @@ static int find_ends(struct engine *e)
     return 0;
 }
 
+/* The context asked for, or that of the model. An encoder has no positions beyond its own. */
+static uint32_t context_of(uint32_t n_ctx, const struct model_info *mi)
+{
+    uint32_t most = mi->n_ctx_train == 0 ? ENGINE_CTX_DEFAULT : mi->n_ctx_train;
+    if (n_ctx == 0 || (mi->encoder && n_ctx > most))
+        n_ctx = (uint32_t)num_min(most, ENGINE_CTX_DEFAULT);
+    return n_ctx;
+}
+
+static uint32_t pooling_of(uint32_t asked, const struct model_info *mi)
+{
+    if (asked != MODEL_POOL_NONE)
+        return asked;
+    return mi->pooling != MODEL_POOL_NONE ? mi->pooling : MODEL_POOL_MEAN;
+}
+
 /* Fills in what the caller left open: context, blocks, rows. */
 static int settle(struct engine *e, struct err *err)
 {
@@ -113,10 +130,7 @@ static int settle(struct engine *e, struct err *err)
     if (p->n_rows_step > ENGINE_ROWS_LIMIT || p->n_waiting_max > UINT32_MAX / 2)
         return err_set_field(err, E_RANGE, "n_rows_step", "a step has at most %u rows",
                              ENGINE_ROWS_LIMIT);
-    if (p->n_ctx == 0)
-        p->n_ctx = mi->n_ctx_train == 0
-                       ? ENGINE_CTX_DEFAULT
-                       : (uint32_t)num_min(mi->n_ctx_train, ENGINE_CTX_DEFAULT);
+    p->n_ctx = context_of(p->n_ctx, mi);
     size_t block_bytes = num_max(l->block_bytes, 1), per_ctx, all;
     TRY(num_mul(&per_ctx, num_ceil_div(p->n_ctx, l->block_len), block_bytes));
     TRY(num_mul(&all, per_ctx, p->n_seqs_max));
@@ -134,7 +148,9 @@ static int settle(struct engine *e, struct err *err)
     e->info = (struct engine_info){ .n_ctx = p->n_ctx, .n_seqs_max = p->n_seqs_max,
                                     .n_rows_step = p->n_rows_step, .n_blocks = (uint32_t)n_blocks,
                                     .block_len = l->block_len, .kv_bytes = n_blocks * block_bytes,
-                                    .sharing = !p->no_sharing && l->slot_bytes == 0 };
+                                    .sharing = !p->no_sharing && l->slot_bytes == 0,
+                                    .n_embd = mi->n_embd, .encoder = mi->encoder,
+                                    .pooling = pooling_of(p->pooling, mi) };
     ASSERT(p->n_ctx > 0);
     ASSERT(p->n_rows_step >= p->n_seqs_max);
     ASSERT(e->table_cap <= n_blocks); /* one sequence of full length fits: sched's condition */
@@ -309,6 +325,9 @@ int engine_submit(struct engine *e, const struct engine_request *r, struct engin
                   struct err *err)
 {
     struct engine_stream *s = NULL;
+    if (e->info.encoder)
+        return err_set_field(err, E_UNSUPPORTED, "model",
+                             "model: this one makes embeddings and no text");
     int rc = engine_stream_create(&s, e, r, err);
     if (rc < 0) {
         note_refusal(e, r, rc);

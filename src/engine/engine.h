@@ -64,6 +64,7 @@ struct engine_params {
     size_t stream_bytes;       /* event ring of a stream; 0: 64 KiB; at least four largest events */
     double queue_s_max;        /* a request waiting longer fails with E_TIMEOUT; 0: never */
     double stall_s_max;        /* a paused reader's request fails with E_TIMEOUT; 0: 60 (L10) */
+    uint32_t pooling;          /* enum model_pooling of embeddings; 0: the model's own, else mean */
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
     bool check;                /* walk all invariants after every step: tests */
@@ -78,6 +79,9 @@ struct engine_info {
     uint32_t n_seqs_max, n_rows_step;
     uint32_t n_blocks, block_len;
     size_t kv_bytes;
+    uint32_t n_embd;           /* values of an embedding (engine/embed.h) */
+    uint32_t pooling;          /* enum model_pooling */
+    bool encoder;              /* the model makes embeddings only */
     bool sharing;              /* false: no_sharing, or the model keeps window or recurrent state,
                                 * which cannot be shared by prefix without checkpoints */
 };
@@ -155,7 +159,8 @@ NODISCARD int engine_create(struct engine **out, const struct engine_params *par
 void engine_destroy(struct engine *e);
 void engine_info(const struct engine *e, struct engine_info *out);
 
-/* Hands in a request. E_RANGE (err->field names the parameter), E_LIMIT when the prompt does not
+/* Hands in a request. E_RANGE (err->field names the parameter), E_UNSUPPORTED
+ * (the model makes embeddings only), E_LIMIT when the prompt does not
  * fit into the context (field "prompt", both numbers in the text: A-33), E_FULL when too many
  * wait, E_CLOSED after drain, E_NOMEM. */
 NODISCARD int engine_submit(struct engine *e, const struct engine_request *r,

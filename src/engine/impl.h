@@ -88,6 +88,7 @@ struct engine {
     struct engine_stream *inbox_first, *inbox_last;
     uint32_t n_live;             /* in inbox or schedule */
     uint32_t n_inbox;
+    struct engine_embedding *embed_first, *embed_last; /* embed.c; counted in n_live */
     bool poked, closing, cancel_all, forget, quit;
     struct engine_stats shown;
     uint64_t n_submitted;
@@ -118,6 +119,8 @@ struct engine {
 /* engine.c */
 uint64_t engine_now(const struct engine *e);
 void engine_poke(struct engine *e);
+/* embed.c: one chunk of one text; false if there is none. */
+bool engine_embed_step(struct engine *e, bool cancel_all);
 /* step.c */
 /* One step: sweeps, decides, runs. False if there was nothing to run. cancel_all ends every
  * request. */

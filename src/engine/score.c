@@ -8,81 +8,11 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "engine/engine.h"
+#include "engine/lane.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
 #define LOGITS_BYTES_MAX ((size_t)32 << 20)
-
-/* State of one sequence in a slab of its own: block i of the table is block i of the slab. */
-struct lane {
-    const struct model *model;
-    struct model_work *work;
-    uint8_t *slab, *slot;
-    uint32_t *table;
-    uint32_t *want;  /* (n_rows) 0, 1, 2 ... */
-    int32_t *ids;    /* (n_rows) */
-    uint32_t n_rows; /* of a chunk */
-    uint32_t pos;
-};
-
-static void lane_fini(struct lane *l)
-{
-    model_work_destroy(l->work);
-    mem_free(l->slab);
-    mem_free(l->slot);
-    mem_free(l->table);
-    mem_free(l->want);
-    mem_free(l->ids);
-}
-
-static int lane_init(struct lane *l, const struct model *m, uint32_t n_ctx, uint32_t n_rows,
-                     uint32_t n_want)
-{
-    const struct model_layout *layout = model_layout(m);
-    size_t n_blocks = num_ceil_div(n_ctx, layout->block_len), slab_bytes;
-    *l = (struct lane){ .model = m, .n_rows = n_rows };
-    TRY(num_mul(&slab_bytes, n_blocks, num_max(layout->block_bytes, 1)));
-    l->slab = mem_alloc_aligned(slab_bytes, 64);
-    l->slot = layout->slot_bytes == 0 ? NULL : mem_alloc_aligned(layout->slot_bytes, 64);
-    l->table = mem_alloc(n_blocks, sizeof *l->table);
-    l->want = mem_alloc(n_rows, sizeof *l->want);
-    l->ids = mem_alloc(n_rows, sizeof *l->ids);
-    int rc = l->slab == NULL || (layout->slot_bytes > 0 && l->slot == NULL) || l->table == NULL ||
-                     l->want == NULL || l->ids == NULL
-                 ? E_NOMEM
-                 : model_work_create(&l->work, m, n_rows, n_want, n_ctx);
-    if (rc < 0) {
-        lane_fini(l);
-        return rc;
-    }
-    for (uint32_t i = 0; i < n_blocks; i++)
-        l->table[i] = i;
-    for (uint32_t i = 0; i < n_rows; i++)
-        l->want[i] = i;
-    return 0;
-}
-
-/* A new sequence. */
-static void lane_restart(struct lane *l)
-{
-    l->pos = 0;
-    if (l->slot != NULL)
-        memset(l->slot, 0, model_layout(l->model)->slot_bytes);
-}
-
-/* Feeds the first n of l->ids; logits of rows [from, n). */
-static int lane_feed(struct lane *l, uint32_t n, uint32_t from, const float **logits)
-{
-    ASSERT(n > 0);
-    ASSERT(n <= l->n_rows);
-    ASSERT(from <= n);
-    struct model_span span = { .n_rows = n, .pos0 = l->pos, .blocks = l->table, .slot = l->slot };
-    struct model_batch batch = { .ids = l->ids, .n_rows = n, .spans = &span, .n_spans = 1,
-                                 .slab = l->slab, .want = l->want + from, .n_want = n - from };
-    int rc = model_forward(l->model, l->work, &batch, logits);
-    l->pos += n;
-    return rc;
-}
 
 /* -ln p of id. Not finite if the logits are not. */
 static double nll_of(const float *logits, uint32_t n_vocab, int32_t id)
@@ -103,15 +33,16 @@ struct job {
 };
 
 /* Scores targets [at, at + n) of one window; first is fed before them. */
-static int score_window(struct lane *l, struct job *job, int32_t first, uint32_t at, uint32_t n)
+static int score_window(struct engine_lane *l, struct job *job, int32_t first, uint32_t at,
+                        uint32_t n)
 {
-    lane_restart(l);
+    engine_lane_restart(l);
     for (uint32_t done = 0; done < n;) {
         uint32_t rows = (uint32_t)num_min(l->n_rows, n - done);
         const float *logits = NULL;
         for (uint32_t i = 0; i < rows; i++)
             l->ids[i] = done + i == 0 ? first : job->ids[at + done + i - 1];
-        TRY(lane_feed(l, rows, 0, &logits));
+        TRY(engine_lane_feed(l, rows, 0, &logits));
         for (uint32_t i = 0; i < rows; i++) {
             double nll = nll_of(logits + (size_t)i * job->n_vocab, job->n_vocab,
                                 job->ids[at + done + i]);
@@ -160,8 +91,8 @@ int engine_score(const struct model *m, const int32_t *ids, uint32_t n,
     size_t fits = num_max(LOGITS_BYTES_MAX / sizeof(float) / job.n_vocab, 1);
     uint32_t n_rows = (uint32_t)num_min(p->n_rows_step == 0 ? 128 : p->n_rows_step, fits);
     n_rows = (uint32_t)num_min(n_rows, num_min(n_ctx, n));
-    struct lane lane;
-    int rc = lane_init(&lane, m, (uint32_t)num_min(n_ctx, (size_t)n + 1), n_rows, n_rows);
+    struct engine_lane lane;
+    int rc = engine_lane_init(&lane, m, (uint32_t)num_min(n_ctx, (size_t)n + 1), n_rows, n_rows);
     if (rc < 0)
         return err_set(err, rc, "no memory to score with a context of %u tokens", n_ctx);
     while (rc == 0 && at < n) {
@@ -169,7 +100,7 @@ int engine_score(const struct model *m, const int32_t *ids, uint32_t n,
         rc = score_window(&lane, &job, has_bos ? p->bos : ids[at - 1], at, len);
         at += len;
     }
-    lane_fini(&lane);
+    engine_lane_fini(&lane);
     if (rc < 0)
         return err_set(err, rc, "scoring stopped at token %llu: %s",
                        (unsigned long long)job.score.n_scored, err_code_text(rc));
@@ -188,18 +119,18 @@ int engine_score_logits(const struct model *m, const int32_t *ids, uint32_t n, f
         return err_set_field(err, E_LIMIT, "ids", "%u tokens; the model's context holds %u", n,
                              n_ctx);
     TRY(check_ids(m, ids, n, err));
-    struct lane lane;
-    int rc = lane_init(&lane, m, n, (uint32_t)num_min(n, 128), 1);
+    struct engine_lane lane;
+    int rc = engine_lane_init(&lane, m, n, (uint32_t)num_min(n, 128), 1);
     if (rc < 0)
         return err_set(err, rc, "no memory for a context of %u tokens", n);
     for (uint32_t done = 0; done < n && rc == 0;) {
         uint32_t rows = (uint32_t)num_min(lane.n_rows, n - done);
         memcpy(lane.ids, ids + done, rows * sizeof *ids);
         done += rows;
-        rc = lane_feed(&lane, rows, done == n ? rows - 1 : rows, &row);
+        rc = engine_lane_feed(&lane, rows, done == n ? rows - 1 : rows, &row);
     }
     if (rc == 0)
         memcpy(logits, row, n_vocab * sizeof *logits);
-    lane_fini(&lane);
+    engine_lane_fini(&lane);
     return rc < 0 ? err_set(err, rc, "the model's computation failed: %s", err_code_text(rc)) : 0;
 }

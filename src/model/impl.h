@@ -119,19 +119,23 @@ struct model_shape {
 };
 
 struct model;
+struct bert;
 struct bind;
 struct model_family {
     const char *arch;  /* general.architecture */
     const char *label; /* "Llama-style decoder (llama.c)" */
     int (*bind)(struct bind *b);
+    void (*embed)(struct model_work *w); /* NULL: block_embed */
     /* Reads h = norm of x, leaves x advanced by one layer and h = norm of x by `next` (NULL: any).
      */
     void (*layer)(struct model_work *w, uint32_t layer, const struct block_norm *next);
+    bool encoder; /* every row sees its whole span; no state, no logits (bert.c) */
 };
 
 /* One a file; NULL-terminated list in model.c. */
 extern const struct model_family model_llama, model_qwen2, model_qwen3, model_gemma, model_gemma2,
-    model_gemma3, model_phi3, model_bitnet, model_deepseek2, model_kimi;
+    model_gemma3, model_phi3, model_bitnet, model_deepseek2, model_kimi, model_bert,
+    model_nomic_bert;
 
 #define MODEL_ROPES 2
 struct model {
@@ -147,7 +151,8 @@ struct model {
     struct block_linear embd; /* (n_vocab, D) */
     struct block_linear head; /* (n_vocab, D); the embedding itself where tied */
     struct block_norm output_norm;
-    struct block_layer *layers; /* (n_layers) */
+    struct block_layer *layers; /* (n_layers); NULL in encoders */
+    struct bert *bert;          /* encoders only */
     uint32_t width[BUF_COUNT];
     size_t attn_scratch;   /* bytes a thread needs for the attention kernel */
     uint32_t attn_rows;    /* query rows a call of it takes at most */

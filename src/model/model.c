@@ -18,6 +18,7 @@
 static const struct model_family *const FAMILIES[] = {
     &model_llama,  &model_qwen2, &model_qwen3,  &model_gemma,     &model_gemma2,
     &model_gemma3, &model_phi3,  &model_bitnet, &model_deepseek2, &model_kimi,
+    &model_bert,   &model_nomic_bert,
 };
 
 static const struct model_family *find_family(const char *arch)
@@ -61,12 +62,22 @@ static void fill_info(struct model *m)
     m->info.n_ff = s->n_ff;
     m->info.n_vocab = s->n_vocab;
     m->info.n_ctx_train = s->n_ctx;
+    m->info.encoder = m->family->encoder;
+}
+
+/* How texts become vectors. Converters write -1 for "not said". */
+static int bind_pooling(struct bind *b)
+{
+    uint32_t type = MODEL_POOL_NONE;
+    TRY(model_file_u32(b->file, ".pooling_type", &type, b->err));
+    b->m->info.pooling = type <= MODEL_POOL_LAST ? type : (uint32_t)MODEL_POOL_NONE;
+    return 0;
 }
 
 /* Streams tell how far back their rows are looked at. */
 static void fill_windows(struct model *m)
 {
-    for (uint32_t l = 0; l < m->shape.n_layers; l++) {
+    for (uint32_t l = 0; m->layers != NULL && l < m->shape.n_layers; l++) {
         const struct block_layer *layer = &m->layers[l];
         if (layer->mla != NULL)
             continue;
@@ -78,6 +89,7 @@ static void fill_windows(struct model *m)
 static int bind_all(struct bind *b)
 {
     TRY(b->m->family->bind(b));
+    TRY(bind_pooling(b));
     TRY(bind_finish(b));
     fill_windows(b->m);
     TRY(model_layout_finish(&b->m->layout, b->err));
@@ -302,8 +314,8 @@ static bool has_finite(const float *x, uint32_t n)
     return false;
 }
 
-int model_forward(const struct model *m, struct model_work *w, const struct model_batch *b,
-                  const float **logits)
+/* All layers; the stream is left in BUF_X (decoders) or BUF_H (encoders). */
+static int run_layers(const struct model *m, struct model_work *w, const struct model_batch *b)
 {
     CHECK(w->m == m);
     check_batch(w, b);
@@ -311,11 +323,36 @@ int model_forward(const struct model *m, struct model_work *w, const struct mode
         if (b->ids[r] < 0 || (uint32_t)b->ids[r] >= m->shape.n_vocab)
             return E_RANGE;
     begin(w, b);
-    block_embed(w, &m->layers[0].attn_norm);
+    if (m->family->embed != NULL)
+        m->family->embed(w);
+    else
+        block_embed(w, &m->layers[0].attn_norm);
     for (uint32_t l = 0; l < m->shape.n_layers; l++) {
         bool last = l + 1 == m->shape.n_layers;
-        m->family->layer(w, l, last ? NULL : &m->layers[l + 1].attn_norm);
+        m->family->layer(w, l, last || m->layers == NULL ? NULL : &m->layers[l + 1].attn_norm);
     }
+    return 0;
+}
+
+int model_hidden(const struct model *m, struct model_work *w, const struct model_batch *b,
+                 const float **rows)
+{
+    for (uint32_t i = 0; m->family->encoder && i < b->n_spans; i++)
+        CHECK(b->spans[i].pos0 == 0 && b->spans[i].n_rows <= m->shape.n_ctx);
+    TRY(run_layers(m, w, b));
+    if (!m->family->encoder)
+        block_norm_rows(w, &m->output_norm, BUF_X);
+    *rows = w->buf[m->family->encoder ? BUF_H : BUF_X];
+    w->batch = NULL;
+    return 0;
+}
+
+int model_forward(const struct model *m, struct model_work *w, const struct model_batch *b,
+                  const float **logits)
+{
+    if (m->family->encoder)
+        return E_UNSUPPORTED;
+    TRY(run_layers(m, w, b));
     if (b->n_want > 0)
         block_head(w);
     w->batch = NULL;

@@ -34,12 +34,17 @@ struct model_params {
     uint32_t block_len; /* tokens a block; 0: 16 */
 };
 
+/* How the rows of a text become one: GGUF's numbers of PREFIX.pooling_type. */
+enum model_pooling { MODEL_POOL_NONE, MODEL_POOL_MEAN, MODEL_POOL_CLS, MODEL_POOL_LAST };
+
 /* What a person wants to know of a model. */
 struct model_info {
     const char *arch;   /* "llama" */
     const char *family; /* "Llama-style decoder (llama.c)" */
     uint32_t n_layers, n_embd, n_heads, n_kv_heads, head_dim, n_ff, n_vocab;
     uint32_t n_ctx_train; /* context the model was trained for */
+    bool encoder;         /* makes embeddings only: no logits (model_hidden) */
+    uint32_t pooling;     /* enum model_pooling the file asks for; NONE: it does not say */
     uint64_t n_params;
     uint64_t weight_bytes; /* read once by a decode step of a dense model */
 };
@@ -81,8 +86,13 @@ size_t model_work_bytes(const struct model_work *w);
 
 /* Computes the batch; logits (n_want, n_vocab) lie in the workspace until the next forward,
  * returned in *logits. E_RANGE for an id outside the vocabulary, E_NONFINITE if a wanted row holds
- * no finite logit. */
+ * no finite logit, E_UNSUPPORTED for an encoder. */
 NODISCARD int model_forward(const struct model *m, struct model_work *w,
                             const struct model_batch *b, const float **logits);
+/* The rows of the last layer instead, behind the last norm: (n_rows, n_embd) in the workspace until
+ * the next forward. `want` is not looked at. Spans of an encoder are whole texts: pos0 is 0, and
+ * blocks and slab are not used. E_RANGE. */
+NODISCARD int model_hidden(const struct model *m, struct model_work *w,
+                           const struct model_batch *b, const float **rows);
 
 #endif
