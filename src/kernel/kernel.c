@@ -38,6 +38,7 @@ void kernel_init(struct kernel_table *k, unsigned flags)
                    : (flags & KERNEL_AVX512_VNNI) != 0 ? "avx512-vnni"
                                                        : "avx512";
         kernel_init_attn_avx512(k, flags);
+        kernel_init_delta_avx512(k);
     }
 #elif defined(__aarch64__)
     if ((flags & KERNEL_NEON) != 0)

@@ -234,6 +234,35 @@ static void bench_attns(struct bench *b)
         }
 }
 
+/* One head of 128 x 128 and a prompt of rows; decays that keep every number normal. */
+static void run_delta(const struct body *m)
+{
+    const struct bench *b = m->b;
+    size_t rows = (size_t)m->n_rows * 128;
+    struct kernel_delta d = { .n_rows = m->n_rows, .k_dim = 128, .v_dim = 128,
+                              .q = b->x, .k = b->x + rows, .decay = b->z, .ld_k = 128,
+                              .v = b->x + 2 * rows, .out = b->y, .ld_v = 128,
+                              .beta = b->z, .ld_beta = 1,
+                              .state = (float *)(void *)b->weights };
+    b->t->k.delta(&d, 0, 8);
+}
+
+static void bench_delta(struct bench *b, uint32_t n_rows)
+{
+    struct body m = { .b = b, .n_rows = n_rows };
+    for (size_t i = 0; i < (size_t)n_rows * 128; i++) {
+        b->x[n_rows * 128 + i] *= 0.05f; /* keys of about unit length */
+        b->z[i] = 0.9f;
+    }
+    memset(b->weights, 0, 128 * 128 * sizeof(float));
+    double ns = time_of(b, run_delta, &m), flop = 2.0 * 4 * 128 * 128 * n_rows;
+    if (!b->once)
+        printf("%-8s delta 128 x 128, %3u rows %9.2f us %7.1f GFLOP/s (%.0f %% of fp32)\n",
+               b->t->k.level, n_rows, ns / 1e3, flop / ns, 100 * flop / ns / b->top.fma);
+    fill(b->t, b->x, (size_t)n_rows * 256, FILL_NORMAL);
+    fill(b->t, b->z, (size_t)n_rows * 128, FILL_NORMAL);
+}
+
 static struct ceilings measure(unsigned flags)
 {
     struct kernel_probe probe;
@@ -297,6 +326,8 @@ void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
     }
     if (wanted(&b, "attn"))
         bench_attns(&b);
+    for (uint32_t n_rows = 1; n_rows <= 64 && wanted(&b, "delta"); n_rows *= 64)
+        bench_delta(&b, n_rows);
     free(b.weights);
     free(b.act);
     free(b.x);
