@@ -15,11 +15,13 @@ struct sums {
     __m512 u[PAIR], out[PAIR], told[PAIR];
 };
 
-/* `before`: finish row t - 1 (kp, qp, u -> out). `after`: begin row t (g, k -> told). Panels of S
- * are k_dim x 16 values apart. */
+/* FINISH row t - 1 (kp, qp, u -> out), BEGIN row t (g, k -> told). Panels of S are k_dim x 16 values
+ * apart. `what` is a constant where it is called. */
+enum { FINISH = 1, BEGIN = 2 };
 static ALWAYS_INLINE void pass(const struct kernel_delta *d, float *s, struct sums *a, uint32_t t,
-                               uint32_t n, bool before, bool after)
+                               uint32_t n, unsigned what)
 {
+    const bool before = (what & FINISH) != 0, after = (what & BEGIN) != 0;
     size_t now = t * d->ld_k, past = before ? now - d->ld_k : 0;
     size_t panel = (size_t)d->k_dim * KERNEL_DELTA_PANEL;
     const float *kp = d->k + past, *qp = d->q + past, *g = d->decay, *k = d->k;
@@ -81,14 +83,14 @@ static ALWAYS_INLINE void panels(const struct kernel_delta *d, uint32_t c, uint3
     UNROLL
     for (uint32_t j = 0; j < n; j++)
         a.u[j] = _mm512_setzero_ps();
-    pass(d, s, &a, 0, n, false, true);
+    pass(d, s, &a, 0, n, BEGIN);
     correct(d, &a, 0, c, n);
     for (uint32_t t = 1; t < d->n_rows; t++) {
-        pass(d, s, &a, t, n, true, true);
+        pass(d, s, &a, t, n, FINISH | BEGIN);
         finish(d, &a, t - 1, c, n);
         correct(d, &a, t, c, n);
     }
-    pass(d, s, &a, d->n_rows, n, true, false);
+    pass(d, s, &a, d->n_rows, n, FINISH);
     finish(d, &a, d->n_rows - 1, c, n);
 }
 
