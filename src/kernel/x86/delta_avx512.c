@@ -15,8 +15,8 @@ struct sums {
     __m512 u[PAIR], out[PAIR], told[PAIR];
 };
 
-/* FINISH row t - 1 (kp, qp, u -> out), BEGIN row t (g, k -> told). Panels of S are k_dim x 16 values
- * apart. `what` is a constant where it is called. */
+/* FINISH row t - 1 (kp, qp, u -> out), BEGIN row t (g, k -> told). Panels of S are k_dim x 16
+ * values apart. `what` is a constant where it is called. */
 enum { FINISH = 1, BEGIN = 2 };
 static ALWAYS_INLINE void pass(const struct kernel_delta *d, float *s, struct sums *a, uint32_t t,
                                uint32_t n, unsigned what)
