@@ -79,6 +79,9 @@ NODISCARD int bind_norms(struct bind *b, uint32_t l, bool post);
 NODISCARD int bind_attn(struct bind *b, uint32_t l, bool qk_norm);
 /* Gated feed-forward; gate absent: up holds the rows of gate and up. */
 NODISCARD int bind_ffn(struct bind *b, uint32_t l, bool gelu);
+/* What the common decoder has besides shape and feed-forward: RoPE, and for every layer norms and
+ * attention with the file's window. */
+NODISCARD int bind_trunk(struct bind *b, bool adjacent, bool qk_norm);
 /* The common decoder whole (architectures 1.1): shape, RoPE over adjacent pairs or halves, and for
  * every layer two norms, attention with the file's window, SwiGLU. */
 NODISCARD int bind_decoder(struct bind *b, bool adjacent, bool qk_norm);

@@ -334,9 +334,8 @@ int bind_ffn(struct bind *b, uint32_t l, bool gelu)
     return bind_linear(b, &f->down, l, "ffn_down", s->n_embd, s->n_ff);
 }
 
-int bind_decoder(struct bind *b, bool adjacent, bool qk_norm)
+int bind_trunk(struct bind *b, bool adjacent, bool qk_norm)
 {
-    TRY(bind_shape(b));
     TRY(bind_rope(b, adjacent));
     uint32_t window = 0;
     TRY(bind_u32(b, ".attention.sliding_window", 0, MODEL_CTX_MAX, &window));
@@ -344,9 +343,17 @@ int bind_decoder(struct bind *b, bool adjacent, bool qk_norm)
         bool windowed = false;
         TRY(bind_norms(b, l, false));
         TRY(bind_attn(b, l, qk_norm));
-        TRY(bind_ffn(b, l, false));
         TRY(bind_windowed(b, l, 0, &windowed));
         b->m->layers[l].attn.window = windowed ? window : 0;
     }
+    return 0;
+}
+
+int bind_decoder(struct bind *b, bool adjacent, bool qk_norm)
+{
+    TRY(bind_shape(b));
+    TRY(bind_trunk(b, adjacent, qk_norm));
+    for (uint32_t l = 0; l < b->m->shape.n_layers; l++)
+        TRY(bind_ffn(b, l, false));
     return 0;
 }

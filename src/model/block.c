@@ -151,7 +151,10 @@ void block_layer(struct model_work *w, uint32_t layer, const struct block_norm *
     const struct block_layer *l = &w->m->layers[layer];
     block_attn(w, &l->attn);
     block_residual(w, &l->post_attn_norm, &l->ffn_norm);
-    block_ffn(w, &l->ffn);
+    if (l->mixture != NULL)
+        block_mixture(w, l->mixture);
+    else
+        block_ffn(w, &l->ffn);
     block_residual(w, &l->post_ffn_norm, next);
 }
 

@@ -40,8 +40,10 @@ void block_norm_rows(struct model_work *w, const struct block_norm *norm, enum m
 void block_attn(struct model_work *w, const struct block_attn *a);
 void block_mla(struct model_work *w, const struct block_mla *a);
 void block_ffn(struct model_work *w, const struct block_ffn *f);
+void block_mixture(struct model_work *w, const struct block_mixture *m); /* mixture.h */
 
-/* The layer of most families: attention, residual, feed-forward, residual, norms where they are. */
+/* The layer of most families: attention, residual, feed-forward or experts, residual, norms where
+ * they are. */
 void block_layer(struct model_work *w, uint32_t layer, const struct block_norm *next);
 
 /* Logits of the wanted rows into w->logits: last norm, head, soft-cap. */

@@ -102,8 +102,10 @@ enum model_buf {
     BUF_ROUTER,     /* experts: logits of the router */
     BUF_PICKS,      /* experts chosen, as uint32_t */
     BUF_WEIGHTS,    /* their weights */
-    BUF_ROWS,       /* rows of one expert (uint32_t), then their weights */
-    BUF_EXPERT_IN, BUF_EXPERT_OUT,
+    BUF_ROWS,       /* experts: the row of each pair, then the pair of each pick (uint32_t) */
+    BUF_EXPERT_IN,  /* activations of pairs, as matmul wants them */
+    BUF_EXPERT_UP,  /* of pairs, as BUF_GATE */
+    BUF_EXPERT_OUT, /* of pairs */
     BUF_CS0,
     BUF_CS1, /* cos and sin of the two ropes */
     BUF_COUNT
@@ -135,7 +137,7 @@ struct model_family {
 /* One a file; NULL-terminated list in model.c. */
 extern const struct model_family model_llama, model_qwen2, model_qwen3, model_gemma, model_gemma2,
     model_gemma3, model_phi3, model_bitnet, model_deepseek2, model_kimi, model_bert,
-    model_nomic_bert;
+    model_nomic_bert, model_qwen2moe, model_qwen3moe;
 
 #define MODEL_ROPES 2
 struct model {

@@ -89,11 +89,12 @@ int bind_mixture_rule(struct bind *b, struct mixture_rule *rule)
 {
     uint32_t gate = 1, n_groups = 0, used = 0;
     float scale = 0;
-    bool normalise = false;
-    *rule = (struct mixture_rule){ .n_groups = 1, .n_groups_used = 1 };
+    bool normalise = rule->normalise;
+    *rule = (struct mixture_rule){ .n_groups = 1, .n_groups_used = 1, .n_ff = rule->n_ff };
     TRY(bind_u32(b, ".expert_count", 1, MIXTURE_EXPERTS_MAX, &rule->n_experts));
     uint32_t most = (uint32_t)num_min(rule->n_experts, MIXTURE_USED_MAX);
     TRY(bind_u32(b, ".expert_used_count", 1, most, &rule->n_used));
+    TRY(bind_u32(b, ".expert_feed_forward_length", 1, MODEL_WIDTH_MAX, &rule->n_ff));
     TRY(bind_u32(b, ".expert_gating_func", 1, 2, &gate));
     TRY(bind_u32(b, ".expert_group_count", 0, rule->n_experts, &n_groups));
     TRY(bind_u32(b, ".expert_group_used_count", 0, rule->n_experts, &used));
@@ -219,12 +220,18 @@ static int bind_all_experts(struct bind *b, struct block_mixture *m, uint32_t l,
 
 static int bind_shared(struct bind *b, struct block_mixture *m, uint32_t l, uint32_t n_ff)
 {
+    char name[BIND_NAME_MAX];
     uint32_t n_shared = 0, n_embd = b->m->shape.n_embd, n = 0;
     TRY(bind_u32(b, ".expert_shared_count", 0, 1024, &n_shared));
     TRY(bind_u32(b, ".expert_shared_feed_forward_length", 0, MODEL_WIDTH_MAX, &n));
     n = n != 0 ? n : (uint32_t)num_min((uint64_t)n_shared * n_ff, MODEL_WIDTH_MAX);
-    if (n_shared == 0)
+    n = n != 0 ? n : b->m->shape.n_ff; /* Qwen2 does not count its one */
+    if (n_shared == 0 && !bind_has(b, l, "ffn_up_shexp"))
         return 0;
+    bind_name(name, l, "ffn_gate_inp_shexp", ".weight");
+    int rc = bind_vector(b, &m->shared_gate, name, n_embd);
+    if (rc != E_NOT_FOUND)
+        TRY(rc);
     bind_width(b, BUF_GATE, n);
     bind_width(b, BUF_UP, n);
     TRY(bind_linear(b, &m->shared.gate, l, "ffn_gate_shexp", n, n_embd));
@@ -234,15 +241,29 @@ static int bind_shared(struct bind *b, struct block_mixture *m, uint32_t l, uint
     return 0;
 }
 
+/* All experts of a layer are computed in one region: the parts must be of one type each. */
+static int check_alike(struct bind *b, const struct block_mixture *m, uint32_t l)
+{
+    for (uint32_t e = 1; e < m->rule.n_experts; e++) {
+        const struct block_ffn *f = &m->experts[e], *first = m->experts;
+        if (f->gate.mat.mat.type != first->gate.mat.mat.type ||
+            f->up.mat.mat.type != first->up.mat.mat.type ||
+            f->down.mat.mat.type != first->down.mat.mat.type)
+            return err_set_field(b->err, E_UNSUPPORTED, "ffn_down",
+                                 "layer %u: expert %u has matrices of other types than expert 0, "
+                                 "which is not computed; quantise the experts alike", l, e);
+    }
+    return 0;
+}
+
 int bind_mixture(struct bind *b, uint32_t l, const struct mixture_rule *rule)
 {
     char name[BIND_NAME_MAX];
-    uint32_t n_ff = 0, n_embd = b->m->shape.n_embd;
+    uint32_t n_ff = rule->n_ff, n_embd = b->m->shape.n_embd, used = rule->n_used;
     struct block_mixture *m = arena_alloc(&b->m->arena, 1, sizeof *m);
     if (m == NULL)
         return err_set(b->err, E_NOMEM, "no memory for layer %u", l);
     m->rule = *rule;
-    TRY(bind_u32(b, ".expert_feed_forward_length", 1, MODEL_WIDTH_MAX, &n_ff));
     TRY(bind_linear(b, &m->router, l, "ffn_gate_inp", rule->n_experts, n_embd));
     bind_name(name, l, "exp_probs_b", ".bias");
     int rc = bind_vector(b, &m->bias, name, rule->n_experts);
@@ -253,101 +274,31 @@ int bind_mixture(struct bind *b, uint32_t l, const struct mixture_rule *rule)
     uint64_t bytes = b->m->info.weight_bytes - before; /* a token reads its own experts only */
     b->m->info.weight_bytes = before + bytes / rule->n_experts * rule->n_used;
     TRY(bind_shared(b, m, l, n_ff));
-    bind_width(b, BUF_GATE, n_ff);
-    bind_width(b, BUF_UP, n_ff);
+    TRY(check_alike(b, m, l));
+    /* Two forms of activations where gate and up want different ones; 64 bytes of alignment. */
+    size_t forms = 1 + (kernel_act_kind(m->experts->gate.mat.mat.type) !=
+                        kernel_act_kind(m->experts->up.mat.mat.type));
+    bind_width(b, BUF_GATE, (size_t)used * n_ff);
+    bind_width(b, BUF_EXPERT_UP, (size_t)used * n_ff);
     bind_width(b, BUF_ROUTER, rule->n_experts);
-    bind_width(b, BUF_PICKS, rule->n_used);
-    bind_width(b, BUF_WEIGHTS, rule->n_used);
-    bind_width(b, BUF_ROWS, 2);
-    bind_width(b, BUF_EXPERT_IN, n_embd);
-    bind_width(b, BUF_EXPERT_OUT, n_embd);
+    bind_width(b, BUF_PICKS, used);
+    bind_width(b, BUF_WEIGHTS, used);
+    bind_width(b, BUF_ROWS, 2 * (size_t)used);
+    bind_width(b, BUF_EXPERT_IN, (forms * (num_max(n_embd, n_ff) + 16) + 16) * used);
+    bind_width(b, BUF_EXPERT_OUT, (size_t)used * n_embd);
     b->m->layers[l].mixture = m;
     return 0;
 }
 
-/* --- computing --- */
-
-struct mixture_job {
-    struct model_work *w;
-    const struct block_mixture *m;
-    uint32_t *picks;    /* (n_rows, n_used) */
-    float *weights;     /* (n_rows, n_used) */
-    uint32_t *rows;     /* (n) rows of the expert at work */
-    float *row_weights; /* (n) */
-    uint32_t n;
-};
-
-static void route_task(void *ctx, uint32_t r, uint32_t thread)
+int bind_decoder_moe(struct bind *b, bool adjacent, bool qk_norm, struct mixture_rule *rule)
 {
-    (void)thread;
-    const struct mixture_job *t = ctx;
-    const struct mixture_rule *rule = &t->m->rule;
-    size_t at = (size_t)r * rule->n_used;
-    mixture_route(rule, t->w->buf[BUF_ROUTER] + (size_t)r * rule->n_experts, t->m->bias,
-                  t->picks + at, t->weights + at);
-}
-
-static void gather_task(void *ctx, uint32_t i, uint32_t thread)
-{
-    (void)thread;
-    const struct mixture_job *t = ctx;
-    size_t n = t->w->m->shape.n_embd;
-    memcpy(t->w->buf[BUF_EXPERT_IN] + i * n, t->w->buf[BUF_H] + t->rows[i] * n, n * sizeof(float));
-}
-
-static void scatter_task(void *ctx, uint32_t i, uint32_t thread)
-{
-    (void)thread;
-    const struct mixture_job *t = ctx;
-    size_t n = t->w->m->shape.n_embd;
-    float *out = t->w->buf[BUF_EXPERT_OUT] + i * n;
-    t->w->k->scale(out, t->row_weights[i], n);
-    t->w->k->add(t->w->buf[BUF_Y] + t->rows[i] * n, out, n);
-}
-
-/* Lists the rows that picked expert e. */
-static void list_rows(struct mixture_job *t, uint32_t e)
-{
-    uint32_t used = t->m->rule.n_used;
-    t->n = 0;
-    for (uint32_t r = 0; r < t->w->n_rows; r++)
-        for (uint32_t i = 0; i < used; i++)
-            if (t->picks[(size_t)r * used + i] == e) {
-                t->rows[t->n] = r;
-                t->row_weights[t->n++] = t->weights[(size_t)r * used + i];
-            }
-}
-
-/* A feed-forward over the gathered rows: for its time they are the workspace's rows. */
-static void run_expert(struct mixture_job *t, const struct block_ffn *f)
-{
-    struct model_work *w = t->w, rows = *w;
-    size_t work = w->m->shape.n_embd;
-    device_for(w->m->dev, t->n, work, gather_task, t);
-    rows.n_rows = t->n;
-    rows.buf[BUF_H] = w->buf[BUF_EXPERT_IN];
-    rows.buf[BUF_Y] = w->buf[BUF_EXPERT_OUT];
-    block_ffn(&rows, f);
-    device_for(w->m->dev, t->n, 2 * work, scatter_task, t);
-}
-
-void block_mixture(struct model_work *w, const struct block_mixture *m)
-{
-    size_t n_rows = w->n_rows, n_experts = m->rule.n_experts;
-    struct mixture_job t = { .w = w, .m = m };
-    t.picks = (uint32_t *)(void *)w->buf[BUF_PICKS];
-    t.weights = w->buf[BUF_WEIGHTS];
-    t.rows = (uint32_t *)(void *)w->buf[BUF_ROWS];
-    t.row_weights = w->buf[BUF_ROWS] + n_rows;
-    block_linear_one(w, &m->router, BUF_ROUTER, BUF_H);
-    device_for(w->m->dev, w->n_rows, 16 * n_experts, route_task, &t);
-    if (m->shared.down.mat.mat.n_out != 0)
-        block_ffn(w, &m->shared);
-    else
-        memset(w->buf[BUF_Y], 0, n_rows * w->m->shape.n_embd * sizeof(float));
-    for (uint32_t e = 0; e < m->rule.n_experts; e++) {
-        list_rows(&t, e);
-        if (t.n > 0)
-            run_expert(&t, &m->experts[e]);
+    TRY(bind_shape_moe(b));
+    rule->n_ff = rule->n_ff != 0 ? rule->n_ff : b->m->shape.n_ff;
+    TRY(bind_mixture_rule(b, rule));
+    TRY(bind_trunk(b, adjacent, qk_norm));
+    for (uint32_t l = 0; l < b->m->shape.n_layers; l++) {
+        TRY(bind_has(b, l, "ffn_gate_inp") ? bind_mixture(b, l, rule) : bind_ffn(b, l, false));
+        bind_drop_factors(&b->m->layers[l].ffn);
     }
+    return 0;
 }

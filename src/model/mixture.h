@@ -6,11 +6,18 @@
  *     groups of E / n_groups: keep the n_groups_used best       (best: largest c; sigmoid: two
  * largest) top n_used of c;   weight = s [/ sum of the chosen] * scale
  *
- * Ties go to the lower index. Rows are gathered by expert, so each expert's weights are read once
- * for all of its rows; a row adds its experts in the order of their index, whatever else is in the
- * batch.
+ * Ties go to the lower index. Then all experts of a layer are computed in two regions of the team:
  *
- * Threads: routing is pure; block_mixture as all blocks. Cost: n_experts x picks comparisons a
+ *     pairs (row, pick), sorted by expert      [ e2: r0 r3 | e5: r0 | e9: r1 r2 r3 ]
+ *     region 1   experts x stretches of the hidden row:  silu(gate) * up
+ *     region 2   experts x stretches of the output;      then each row adds its weighted picks
+ *
+ * so the weights of an expert that somebody picked are read once for all its rows, those of the
+ * others not at all, and one row (decode) is spread over all threads as well as a thousand. A row
+ * adds its experts in the order of their index, whatever else is in the batch; stretches are cut at
+ * fixed places.
+ *
+ * Threads: routing is pure; block_mixture as all blocks. Cost: n_experts + rows x picks steps a
  * layer besides the products. */
 #ifndef MODEL_MIXTURE_H
 #define MODEL_MIXTURE_H
@@ -22,6 +29,7 @@
 
 struct mixture_rule {
     uint32_t n_experts, n_used;
+    uint32_t n_ff;                    /* values of an expert's hidden row */
     uint32_t n_groups, n_groups_used; /* 1, 1: no groups */
     bool sigmoid;                     /* else softmax */
     bool normalise;
@@ -38,17 +46,20 @@ struct block_mixture {
     const float *bias;               /* (n_experts) on the selection, or NULL */
     const struct block_ffn *experts; /* (n_experts) */
     struct block_ffn shared;         /* sees every row; absent if down.mat.mat.n_out == 0 */
+    const float *shared_gate;        /* (D) its output times sigmoid(gate . h), or NULL: 1 */
 };
 
-/* Reads the rule from the expert_* keys. E_FORMAT, E_LIMIT. */
+/* Reads the rule from the expert_* keys; normalise and n_ff hold what absent keys stand for, all
+ * else is overwritten. E_FORMAT, E_LIMIT. */
 NODISCARD int bind_mixture_rule(struct bind *b, struct mixture_rule *rule);
 /* Experts of layer l: stacked (ffn_gate_exps ...), gate and up in one (ffn_gate_up_exps), or apart
  * (ffn_gate.E). */
 NODISCARD int bind_mixture(struct bind *b, uint32_t l, const struct mixture_rule *rule);
+/* The common decoder (bind_decoder) with experts in those layers that have a router. rule: presets
+ * of bind_mixture_rule. */
+NODISCARD int bind_decoder_moe(struct bind *b, bool adjacent, bool qk_norm,
+                               struct mixture_rule *rule);
 /* Leaves the factors of NVFP4 matrices only. */
 void bind_drop_factors(struct block_ffn *f);
-
-/* h -> y */
-void block_mixture(struct model_work *w, const struct block_mixture *m);
 
 #endif

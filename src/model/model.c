@@ -16,9 +16,9 @@
 #define BUF_ALIGN 64
 
 static const struct model_family *const FAMILIES[] = {
-    &model_llama,  &model_qwen2, &model_qwen3,  &model_gemma,     &model_gemma2,
-    &model_gemma3, &model_phi3,  &model_bitnet, &model_deepseek2, &model_kimi,
-    &model_bert,   &model_nomic_bert,
+    &model_llama,  &model_qwen2,      &model_qwen3,     &model_gemma,    &model_gemma2,
+    &model_gemma3, &model_phi3,       &model_bitnet,    &model_deepseek2, &model_kimi,
+    &model_bert,   &model_nomic_bert, &model_qwen2moe, &model_qwen3moe,
 };
 
 static const struct model_family *find_family(const char *arch)

@@ -15,8 +15,8 @@ costs no accuracy. Some also hold model.gguf: the same weights, written with the
 GGUF's own conventions (permuted Q and K for llama, norm + 1 for gemma), to show that both containers
 give the same model. Weights have unit gain, so that attention is peaked and a mistake shows.
 
-Random numbers are seeded; the same package versions (transformers 4.57.1, torch 2.7.1) write the same
-bytes."""
+Random numbers are seeded; the same package versions (transformers 4.57.1, torch 2.7.1; the families with experts were written
+with torch 2.15.0) write the same bytes."""
 import json
 import os
 import shutil
@@ -90,6 +90,17 @@ def models():
         "deepseek3": dict(config=tf.DeepseekV3Config(**{**MLA, "q_lora_rank": 20, "rope_scaling": {
             "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32,
             "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}})),
+        "mixtral": dict(config=tf.MixtralConfig(**{**SMALL, "num_local_experts": 4, "num_experts_per_tok": 2,
+                                                   "sliding_window": None, "rope_theta": 1e6}), gguf="llama"),
+        "qwen2moe": dict(config=tf.Qwen2MoeConfig(**{
+            **SMALL, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 24,
+            "shared_expert_intermediate_size": 40, "norm_topk_prob": False}), gguf="qwen2moe"),
+        "qwen3moe": dict(config=tf.Qwen3MoeConfig(**{
+            **SMALL, "num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 16,
+            "norm_topk_prob": True}), gguf="qwen3moe"),
+        "qwen3moe-plain": dict(config=tf.Qwen3MoeConfig(**{
+            **SMALL, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 16,
+            "num_hidden_layers": 3, "mlp_only_layers": [1], "norm_topk_prob": False})),
     }
 
 
@@ -163,6 +174,33 @@ GEMMA2_UP = {**HF_TO_GGUF, "post_attention_layernorm": "post_attention_norm",
              "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
 
 
+EXPERTS = {**HF_TO_GGUF, "mlp.gate": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp",
+           "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+           "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp"}
+PARTS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+
+
+def add_experts(w, model, c):
+    """Keys and the stacked tensors (expert slowest) of a mixture; returns the names that are done."""
+    n = getattr(c, "num_local_experts", None) or c.num_experts
+    w.add_expert_count(n)
+    w.add_expert_used_count(c.num_experts_per_tok)
+    if hasattr(c, "moe_intermediate_size"):
+        w.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if hasattr(c, "shared_expert_intermediate_size"):
+        w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
+    stacks, done = {}, set()
+    for name, p in model.state_dict().items():
+        if ".experts." in name:
+            layer, rest = name.split("model.layers.")[1].split(".", 1)
+            expert, part = rest.split(".experts.")[1].split(".")[:2]
+            stacks.setdefault((int(layer), PARTS[part]), {})[int(expert)] = p.numpy().astype(np.float32)
+            done.add(name)
+    for (layer, part), by_expert in stacks.items():
+        w.add_tensor(f"blk.{layer}.ffn_{part}_exps.weight", np.stack([by_expert[e] for e in range(n)]))
+    return done
+
+
 def gguf_name(hf, table):
     stem, kind = hf.rsplit(".", 1)
     if stem.startswith("model.layers."):
@@ -201,14 +239,19 @@ def write_gguf(path, arch, model):
         w.add_array(f"{arch}.attention.sliding_window_pattern",
                     [t == "sliding_attention" for t in c.layer_types])
         w.add_float32(f"{arch}.rope.freq_base_swa", c.rope_local_base_freq)
-    if arch == "llama" and c.rope_scaling:
+    if arch == "llama" and getattr(c, "rope_scaling", None):
         base = 1.0 / (c.rope_theta ** (np.arange(0, head, 2, dtype=np.float64) / head))
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
         inv, _ = ROPE_INIT_FUNCTIONS["llama3"](c, "cpu")
         w.add_tensor("rope_freqs.weight", (base / inv.double().numpy()).astype(np.float32))
-    table = GEMMA2_UP if arch in ("gemma2", "gemma3") else HF_TO_GGUF
+    table = GEMMA2_UP if arch in ("gemma2", "gemma3") else EXPERTS
+    done = add_experts(w, model, c) if getattr(c, "num_experts_per_tok", None) else set()
     for name, p in model.state_dict().items():
         x = p.numpy().astype(np.float32)
+        if name in done:
+            continue
+        if name.endswith("shared_expert_gate.weight"):
+            x = x[0]
         if name == "lm_head.weight" and c.tie_word_embeddings:
             continue
         if arch == "llama" and ("q_proj" in name or "k_proj" in name):

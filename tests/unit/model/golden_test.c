@@ -130,7 +130,9 @@ int golden_test(void)
         FIXTURE("phi3-long"),    cmocka_unit_test(phi3_short),
         FIXTURE("rope-linear"),  FIXTURE("rope-yarn"),
         FIXTURE("rope-dynamic"), FIXTURE("deepseek2"),
-        FIXTURE("deepseek3"),
+        FIXTURE("deepseek3"),    FIXTURE("mixtral"),
+        FIXTURE("qwen2moe"),     FIXTURE("qwen3moe"),
+        FIXTURE("qwen3moe-plain"),
         FIXTURE("kimi"),
     };
     return cmocka_run_group_tests_name("model/golden", tests, NULL, NULL);
