@@ -59,6 +59,12 @@ struct cmd_common {
     { "kv", 0, OPT_TEXT, offsetof(ARGS, kv), "TYPE",                                               \
       "how keys and values are kept: f16, f32, bf16, q8_0 (default: f16)", 0, 0 }
 
+/* Which cached block leaves when memory is full; ARGS has `const char *kv_policy`. */
+#define CMD_KV_POLICY(ARGS)                                                                        \
+    { "kv-policy", 0, OPT_TEXT, offsetof(ARGS, kv_policy), "NAME",                                 \
+      "which idle block of the prefix cache leaves when memory is full: naru (learns from the "    \
+      "traffic), lru, lfu, gdsf (default: naru)", 0, 0 }
+
 struct cmd_verb {
     const char *name;
     const char *summary;           /* one line for `naru help` */
@@ -122,6 +128,8 @@ NODISCARD int cmd_chat_create(struct api_chat **out, const struct cmd_model *m,
 
 /* "f16" ... to enum kernel_type; NULL means f16. E_USAGE. */
 NODISCARD int cmd_kv_type(const char *name, uint32_t *type, struct err *err);
+/* NULL is fine. E_USAGE for a policy that the prefix index cannot run. */
+NODISCARD int cmd_kv_policy(const char *name, struct err *err);
 /* Appends numbers separated by spaces, commas, brackets or newlines. E_USAGE for anything else and
  * for ids not below n_vocab. */
 NODISCARD int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids,

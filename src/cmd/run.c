@@ -63,6 +63,7 @@ static const struct opt opts[] = {
     { "no-stats", 0, OPT_FLAG, offsetof(struct run_args, no_stats), NULL,
       "no line of timings at the end", 0, 0 },
     CMD_KV(struct run_args),
+    CMD_KV_POLICY(struct run_args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
 
@@ -358,6 +359,7 @@ static int open_session(struct run_session *s, struct err *err)
 {
     struct model_params mp = { 0 };
     TRY(cmd_kv_type(s->args->kv, &mp.kv_type, err));
+    TRY(cmd_kv_policy(s->args->kv_policy, err));
     TRY(cmd_model_load(&s->model, &s->args->common, &mp, err));
     if (s->model.tokenizer == NULL)
         return err_set(err, E_NOT_FOUND, "%s carries no tokenizer, so there is no text to run on",
@@ -368,6 +370,7 @@ static int open_session(struct run_session *s, struct err *err)
                                 .tokenizer = s->model.tokenizer,
                                 .clock = s->clock,
                                 .n_ctx = s->args->n_ctx,
+                                .kv_policy = s->args->kv_policy,
                                 .n_seqs_max = 1 };
     return engine_create(&s->engine, &ep, err);
 }

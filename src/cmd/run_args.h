@@ -15,7 +15,7 @@
 
 struct run_args {
     struct cmd_common common;
-    const char *prompt, *file, *kv, *system, *history;
+    const char *prompt, *file, *kv, *kv_policy, *system, *history;
     uint32_t n_tokens, n_ctx, top_k, penalty_window;
     double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
     struct opt_list stop, bias;

@@ -14,7 +14,7 @@
 
 struct args {
     struct cmd_common common;
-    const char *host, *port_file, *kv, *name, *pooling;
+    const char *host, *port_file, *kv, *kv_policy, *name, *pooling;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     double drain_s;
@@ -49,6 +49,7 @@ static const struct opt opts[] = {
       "answers of /v1/responses kept in memory for previous_response_id; 0 keeps none "
       "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
     CMD_KV(struct args),
+    CMD_KV_POLICY(struct args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
 
@@ -104,6 +105,7 @@ static int open_engine(struct service *s, struct err *err)
                                .n_seqs_max = s->args->n_seqs,
                                .n_waiting_max = s->args->n_waiting,
                                .kv_bytes = s->args->kv_bytes,
+                               .kv_policy = s->args->kv_policy,
                                .pooling = pooling,
                                .queue_s_max = 30,
                                .hash_seed = secret };
@@ -116,6 +118,7 @@ static int open_service(struct service *s, struct err *err)
 {
     struct model_params mp = { 0 };
     TRY(cmd_kv_type(s->args->kv, &mp.kv_type, err));
+    TRY(cmd_kv_policy(s->args->kv_policy, err));
     TRY(cmd_model_load(&s->model, &s->args->common, &mp, err));
     if (s->model.tokenizer == NULL)
         return err_set(err, E_NOT_FOUND, "%s carries no tokenizer, so it cannot be served",

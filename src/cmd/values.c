@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "cmd/cmd.h"
+#include "kv/policy.h"
 
 int cmd_kv_type(const char *name, uint32_t *type, struct err *err)
 {
@@ -24,6 +25,14 @@ int cmd_kv_type(const char *name, uint32_t *type, struct err *err)
             return 0;
         }
     return err_set_field(err, E_USAGE, "kv", "--kv %s: must be f16, f32, bf16 or q8_0 (q8)", name);
+}
+
+int cmd_kv_policy(const char *name, struct err *err)
+{
+    if (name == NULL || kv_policy_leaves(name))
+        return 0;
+    return err_set_field(err, E_USAGE, "kv-policy", "--kv-policy %.32s: must be naru, lru, lfu or "
+                         "gdsf", name);
 }
 
 int cmd_parse_ids(const char *text, uint32_t n_vocab, struct text_ids *ids, struct err *err)

@@ -164,7 +164,8 @@ static int make_parts(struct engine *e)
     const struct model_layout *l = model_layout(p->model);
     TRY(kv_pool_create(&e->pool, e->info.n_blocks, num_max(l->block_bytes, 1)));
     struct kv_prefix_params pp = { .pool = e->pool, .block_len = l->block_len,
-                                   .seed = p->hash_seed, .off = !e->info.sharing };
+                                   .seed = p->hash_seed, .off = !e->info.sharing,
+                                   .policy = p->kv_policy, .clock = &p->clock };
     TRY(kv_prefix_create(&e->prefix, &pp));
     struct sched_params sp = { .n_seqs_max = p->n_seqs_max, .n_requests_max = e->n_requests_max,
                                .n_rows_max = p->n_rows_step, .block_len = l->block_len };

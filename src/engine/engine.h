@@ -65,6 +65,7 @@ struct engine_params {
     double queue_s_max;        /* a request waiting longer fails with E_TIMEOUT; 0: never */
     double stall_s_max;        /* a paused reader's request fails with E_TIMEOUT; 0: 60 (L10) */
     uint32_t pooling;          /* enum model_pooling of embeddings; 0: the model's own, else mean */
+    const char *kv_policy;     /* which idle block leaves (kv/policy.h); NULL: KV_POLICY_DEFAULT */
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
     bool check;                /* walk all invariants after every step: tests */

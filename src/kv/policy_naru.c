@@ -224,6 +224,8 @@ static void adopt(struct naru *p, uint32_t slot, uint64_t key)
 {
     struct node *n = &p->nodes[slot];
     uint32_t i = find(p, key);
+    while (i != slot && i < p->n_slots) /* another slot's key: 64 bits collided */
+        i = find(p, ++key);
     if (i != slot && n->live)
         drop(p, slot);
     if (i == KV_SLOT_NONE) {
@@ -233,7 +235,6 @@ static void adopt(struct naru *p, uint32_t slot, uint64_t key)
     }
     struct node old = p->nodes[i];
     ASSERT(!old.offered);
-    ASSERT(i == slot || i >= p->n_slots); /* a key lies in one slot */
     kv_hazard_use(&p->hazard, old.class, old.age);
     drop(p, i);
     float gap = (float)(p->now_ms - old.last_ms);

@@ -19,9 +19,8 @@ struct node {
     kv_block parent;      /* KV_BLOCK_NONE: first block */
     uint32_t n_children;  /* published blocks whose parent this is */
     kv_block hash_next;
-    kv_block older, newer; /* idle list */
-    uint64_t idle_since;   /* tick of joining the idle list */
-    bool published, idle;
+    uint32_t depth;        /* blocks above */
+    bool published, idle, offered;
 };
 
 struct kv_prefix {
@@ -34,10 +33,31 @@ struct kv_prefix {
     int32_t *ids;           /* (n_blocks, block_len) */
     kv_block *buckets;      /* (n_buckets) first of chain */
     uint32_t bucket_mask;
-    kv_block oldest, newest;
+    struct kv_policy *policy; /* NULL: off */
+    const struct clock *clock;
+    uint64_t *prompt_keys;  /* (n_blocks) of the prompt that is matched */
     uint32_t n_idle, n_published;
-    uint64_t tick, n_evicted;
+    uint64_t n_evicted;
 };
+
+static int create_policy(struct kv_prefix *p, const char *name)
+{
+    struct kv_policy_params pp = { .name = name, .n_slots = p->n_blocks };
+    if (p->off)
+        return 0;
+    TRY(kv_policy_create(&p->policy, &pp));
+    return name == NULL || kv_policy_leaves(name) ? 0 : E_UNSUPPORTED;
+}
+
+static void release(struct kv_prefix *p)
+{
+    kv_policy_destroy(p->policy);
+    mem_free(p->nodes);
+    mem_free(p->ids);
+    mem_free(p->buckets);
+    mem_free(p->prompt_keys);
+    mem_free(p);
+}
 
 int kv_prefix_create(struct kv_prefix **out, const struct kv_prefix_params *params)
 {
@@ -51,17 +71,16 @@ int kv_prefix_create(struct kv_prefix **out, const struct kv_prefix_params *para
         return E_NOMEM;
     *p = (struct kv_prefix){ .pool = params->pool, .block_len = params->block_len,
                              .seed = params->seed, .off = params->off, .n_blocks = n,
-                             .bucket_mask = n_buckets - 1, .oldest = KV_BLOCK_NONE,
-                             .newest = KV_BLOCK_NONE };
+                             .bucket_mask = n_buckets - 1, .clock = params->clock };
     p->nodes = mem_alloc(n, sizeof *p->nodes);
     p->ids = mem_alloc(n, params->block_len * sizeof *p->ids);
     p->buckets = mem_alloc(n_buckets, sizeof *p->buckets);
-    if (p->nodes == NULL || p->ids == NULL || p->buckets == NULL) {
-        mem_free(p->nodes);
-        mem_free(p->ids);
-        mem_free(p->buckets);
-        mem_free(p);
-        return E_NOMEM;
+    p->prompt_keys = mem_alloc(n, sizeof *p->prompt_keys);
+    bool enough = p->nodes != NULL && p->ids != NULL && p->buckets != NULL;
+    int rc = enough && p->prompt_keys != NULL ? create_policy(p, params->policy) : E_NOMEM;
+    if (rc < 0) {
+        release(p);
+        return rc;
     }
     for (uint32_t i = 0; i < n_buckets; i++)
         p->buckets[i] = KV_BLOCK_NONE;
@@ -75,10 +94,7 @@ void kv_prefix_destroy(struct kv_prefix *p)
         return;
     kv_prefix_forget(p);
     ASSERT(p->n_published == 0);
-    mem_free(p->nodes);
-    mem_free(p->ids);
-    mem_free(p->buckets);
-    mem_free(p);
+    release(p);
 }
 
 /* --- keys --- */
@@ -125,7 +141,17 @@ static kv_block find(const struct kv_prefix *p, struct kv_key key, struct kv_key
     return KV_BLOCK_NONE;
 }
 
-/* --- the idle list --- */
+/* --- idle blocks, and which of them are offered --- */
+
+static void offer_leaf(struct kv_prefix *p, kv_block b)
+{
+    struct node *n = &p->nodes[b];
+    ASSERT(!n->offered);
+    if (!n->idle || n->n_children > 0)
+        return;
+    n->offered = true;
+    kv_policy_offer(p->policy, b);
+}
 
 static void idle_join(struct kv_prefix *p, kv_block b)
 {
@@ -133,15 +159,8 @@ static void idle_join(struct kv_prefix *p, kv_block b)
     ASSERT(n->published);
     ASSERT(!n->idle);
     n->idle = true;
-    n->idle_since = ++p->tick;
-    n->older = p->newest;
-    n->newer = KV_BLOCK_NONE;
-    if (p->newest != KV_BLOCK_NONE)
-        p->nodes[p->newest].newer = b;
-    else
-        p->oldest = b;
-    p->newest = b;
     p->n_idle++;
+    offer_leaf(p, b);
 }
 
 static void idle_leave(struct kv_prefix *p, kv_block b)
@@ -149,16 +168,20 @@ static void idle_leave(struct kv_prefix *p, kv_block b)
     struct node *n = &p->nodes[b];
     ASSERT(n->idle);
     ASSERT(p->n_idle > 0);
-    if (n->older != KV_BLOCK_NONE)
-        p->nodes[n->older].newer = n->newer;
-    else
-        p->oldest = n->newer;
-    if (n->newer != KV_BLOCK_NONE)
-        p->nodes[n->newer].older = n->older;
-    else
-        p->newest = n->older;
-    n->idle = false;
+    kv_policy_retract(p->policy, b);
+    n->idle = n->offered = false;
     p->n_idle--;
+}
+
+static void touch(struct kv_prefix *p, kv_block b, const struct kv_visit *visit)
+{
+    ASSERT(!p->nodes[b].idle);
+    kv_policy_touch(p->policy, b, p->nodes[b].key.lo, p->nodes[b].depth, visit);
+}
+
+static uint64_t now_ms(const struct kv_prefix *p)
+{
+    return p->clock != NULL ? clock_now_ns(p->clock) / 1000000 : 0;
 }
 
 /* One more owner of a published block. */
@@ -188,12 +211,15 @@ static void unpublish(struct kv_prefix *p, kv_block b)
     }
     n->published = false;
     p->n_published--;
+    kv_policy_evict(p->policy, b);
+    if (n->parent != KV_BLOCK_NONE)
+        offer_leaf(p, n->parent);
 }
 
-static void evict_oldest(struct kv_prefix *p)
+static void evict_one(struct kv_prefix *p)
 {
-    kv_block b = p->oldest;
-    ASSERT(b != KV_BLOCK_NONE);
+    kv_block b = kv_policy_victim(p->policy);
+    ASSERT(b < p->n_blocks); /* idle blocks have idle children, so one of them is a leaf */
     idle_leave(p, b);
     unpublish(p, b);
     ASSERT(kv_pool_refs(p->pool, b) == 1);
@@ -211,17 +237,22 @@ static void publish_new(struct kv_prefix *p, kv_block b, const struct node *fill
     kv_block *bucket = &p->buckets[n->key.lo & p->bucket_mask];
     n->hash_next = *bucket;
     *bucket = b;
-    if (n->parent != KV_BLOCK_NONE)
+    if (n->parent != KV_BLOCK_NONE) {
+        ASSERT(!p->nodes[n->parent].offered);
+        n->depth = p->nodes[n->parent].depth + 1;
         p->nodes[n->parent].n_children++;
+    }
     p->n_published++;
     kv_pool_ref(p->pool, b); /* the index's own */
 }
 
 kv_block kv_prefix_publish(struct kv_prefix *p, struct kv_key root, kv_block parent, kv_block b,
-                           const int32_t *ids)
+                           const int32_t *ids, struct kv_visit *visit)
 {
     if (p->off)
         return KV_BLOCK_NONE;
+    if (!visit->set)
+        kv_policy_visit(p->policy, now_ms(p), NULL, 0, visit);
     ASSERT(b < p->n_blocks);
     ASSERT(parent == KV_BLOCK_NONE || p->nodes[parent].published);
     ASSERT(parent == KV_BLOCK_NONE || !p->nodes[parent].idle); /* the caller holds it */
@@ -232,31 +263,41 @@ kv_block kv_prefix_publish(struct kv_prefix *p, struct kv_key root, kv_block par
     kv_block known = find(p, key, above, parent, ids);
     if (known != KV_BLOCK_NONE) {
         hold(p, known);
+        touch(p, known, visit);
         kv_pool_unref(p->pool, b);
         return known;
     }
     publish_new(p, b, &(struct node){ .key = key, .above = above, .parent = parent }, ids);
+    touch(p, b, visit);
     return b;
 }
 
 /* --- finding --- */
 
+/* The whole prompt is hashed, beyond the hit too: the policy remembers blocks that left. */
 uint32_t kv_prefix_match(struct kv_prefix *p, struct kv_key root, const int32_t *ids, uint32_t max,
-                         kv_block *blocks)
+                         kv_block *blocks, struct kv_visit *visit)
 {
     kv_block parent = KV_BLOCK_NONE;
     struct kv_key above = root;
-    uint32_t n = 0;
-    for (; n < max && !p->off; n++) {
-        const int32_t *at = ids + (size_t)n * p->block_len;
+    uint32_t n = 0, i = 0;
+    if (p->off)
+        return 0;
+    for (bool known = true; i < max && i < p->n_blocks; i++) {
+        const int32_t *at = ids + (size_t)i * p->block_len;
         struct kv_key key = hash_parts(p->seed, above, at, ids_bytes(p));
-        kv_block b = find(p, key, above, parent, at);
-        if (b == KV_BLOCK_NONE)
-            break;
-        hold(p, b);
-        blocks[n] = parent = b;
+        kv_block b = known ? find(p, key, above, parent, at) : KV_BLOCK_NONE;
+        known = b != KV_BLOCK_NONE;
+        if (known) {
+            hold(p, b);
+            blocks[n++] = parent = b;
+        }
+        p->prompt_keys[i] = key.lo;
         above = key;
     }
+    kv_policy_visit(p->policy, now_ms(p), p->prompt_keys, i, visit);
+    for (uint32_t k = n; k-- > 0;)
+        touch(p, blocks[k], visit);
     return n;
 }
 
@@ -286,7 +327,7 @@ int kv_prefix_take(struct kv_prefix *p, kv_block *out)
     if (kv_pool_free_count(p->pool) == 0) {
         if (p->n_idle == 0)
             return E_FULL;
-        evict_oldest(p);
+        evict_one(p);
         p->n_evicted++;
     }
     return kv_pool_take(p->pool, out);
@@ -310,7 +351,7 @@ void kv_prefix_ref(struct kv_prefix *p, kv_block b)
 void kv_prefix_forget(struct kv_prefix *p)
 {
     while (p->n_idle > 0)
-        evict_oldest(p);
+        evict_one(p);
 }
 
 bool kv_prefix_is_published(const struct kv_prefix *p, kv_block b) { return p->nodes[b].published; }
@@ -332,6 +373,7 @@ static void check_node(const struct kv_prefix *p, kv_block b)
     uint32_t refs = kv_pool_refs(p->pool, b);
     CHECK(refs >= 1);
     CHECK(n->idle == (refs == 1));
+    CHECK(n->offered == (n->idle && n->n_children == 0));
     CHECK(find(p, n->key, n->above, n->parent, ids_of(p, b)) == b);
     if (n->parent == KV_BLOCK_NONE)
         return;
@@ -339,12 +381,13 @@ static void check_node(const struct kv_prefix *p, kv_block b)
     CHECK(up->published);
     CHECK(up->n_children > 0);
     CHECK(key_equal(up->key, n->above));
-    CHECK(!up->idle || (n->idle && up->idle_since > n->idle_since));
+    CHECK(!up->idle || n->idle);
+    CHECK(n->depth == up->depth + 1);
 }
 
 void kv_prefix_check(const struct kv_prefix *p)
 {
-    uint32_t n_published = 0, n_idle = 0, n_linked = 0;
+    uint32_t n_published = 0, n_idle = 0;
     uint64_t n_children = 0, n_parents = 0;
     kv_pool_check(p->pool);
     for (kv_block b = 0; b < p->n_blocks; b++) {
@@ -359,13 +402,4 @@ void kv_prefix_check(const struct kv_prefix *p)
     CHECK(n_published == p->n_published);
     CHECK(n_idle == p->n_idle);
     CHECK(n_children == n_parents);
-    uint64_t since = 0;
-    for (kv_block b = p->oldest; b != KV_BLOCK_NONE; b = p->nodes[b].newer) {
-        CHECK(p->nodes[b].idle);
-        CHECK(p->nodes[b].idle_since > since);
-        since = p->nodes[b].idle_since;
-        n_linked++;
-        CHECK(n_linked <= p->n_idle);
-    }
-    CHECK(n_linked == p->n_idle);
 }

@@ -35,7 +35,7 @@ uint32_t kv_seq_match(struct kv_seq *s, const int32_t *ids, uint32_t n)
         return 0;
     uint32_t len = kv_prefix_block_len(s->prefix);
     uint32_t max = (uint32_t)num_min((n - 1) / len, s->cap_blocks);
-    s->n_blocks = kv_prefix_match(s->prefix, s->root, ids, max, s->blocks);
+    s->n_blocks = kv_prefix_match(s->prefix, s->root, ids, max, s->blocks, &s->visit);
     s->n_published = s->n_blocks;
     s->n_rows = s->n_blocks * len;
     ASSERT(s->n_rows < n);
@@ -90,7 +90,7 @@ void kv_seq_advance(struct kv_seq *s, const int32_t *ids, uint32_t n)
         uint32_t at = s->n_published;
         kv_block parent = at == 0 ? KV_BLOCK_NONE : s->blocks[at - 1];
         kv_block b = kv_prefix_publish(s->prefix, s->root, parent, s->blocks[at],
-                                       ids + (size_t)at * len);
+                                       ids + (size_t)at * len, &s->visit);
         if (b == KV_BLOCK_NONE)
             return;
         s->blocks[at] = b;

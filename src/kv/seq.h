@@ -30,6 +30,7 @@ struct kv_seq {
     uint32_t n_blocks, cap_blocks;
     uint32_t n_rows;       /* tokens whose rows are written */
     uint32_t n_published;  /* leading blocks known to the index */
+    struct kv_visit visit; /* what the policy remembers of the prompt */
 };
 
 /* An empty sequence over the caller's table. */

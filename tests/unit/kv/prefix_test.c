@@ -17,7 +17,8 @@ static void set_up(struct fixture *f, uint32_t n_blocks, bool off)
 {
     memset(f, 0, sizeof *f);
     assert_int_equal(kv_pool_create(&f->pool, n_blocks, 64), 0);
-    struct kv_prefix_params params = { .pool = f->pool, .block_len = B, .seed = 9, .off = off };
+    struct kv_prefix_params params = { .pool = f->pool, .block_len = B, .seed = 9, .off = off,
+                                       .policy = "lru" };
     assert_int_equal(kv_prefix_create(&f->prefix, &params), 0);
     f->root = kv_prefix_root(f->prefix, "m", 1);
 }
@@ -213,6 +214,56 @@ static void peeks_without_taking(void **state)
     tear_down(&f);
 }
 
+static uint64_t fake_now_ns(void *ctx) { return *(const uint64_t *)ctx; }
+
+/* A chat comes back each 20 s between prompts that never do: lru forgets it, naru learns to keep it. */
+static uint32_t chat_between_documents(const char *policy)
+{
+    struct fixture f = { 0 };
+    uint64_t now_ns = 0;
+    struct clock clock = { .now_ns = fake_now_ns, .ctx = &now_ns };
+    assert_int_equal(kv_pool_create(&f.pool, 16, 64), 0);
+    struct kv_prefix_params params = { .pool = f.pool, .block_len = B, .seed = 9,
+                                       .policy = policy, .clock = &clock };
+    assert_int_equal(kv_prefix_create(&f.prefix, &params), 0);
+    f.root = kv_prefix_root(f.prefix, "m", 1);
+    uint32_t hits = 0;
+    for (int32_t n = 0; n < 600; n++) {
+        struct kv_seq s;
+        int32_t ids[17];
+        bool chat = n % 10 == 0;
+        count_up(ids, 17, chat ? 0 : 100 * n);
+        int rc = run(&f, &s, 0, ids, chat ? 9 : 17);
+        assert_true(rc >= 0);
+        hits += chat ? (uint32_t)rc : 0;
+        kv_seq_release(&s);
+        kv_prefix_check(f.prefix);
+        now_ns += 2000000000;
+    }
+    tear_down(&f);
+    return hits;
+}
+
+static void the_policy_decides(void **state)
+{
+    (void)state;
+    assert_int_equal(chat_between_documents("lru"), 0);
+    assert_true(chat_between_documents(NULL) > 60); /* of 118 */
+}
+
+static void refuses_policies_that_cannot_wait_for_leaves(void **state)
+{
+    (void)state;
+    struct kv_pool *pool;
+    struct kv_prefix *prefix;
+    assert_int_equal(kv_pool_create(&pool, 4, 64), 0);
+    struct kv_prefix_params params = { .pool = pool, .block_len = B, .policy = "s3fifo" };
+    assert_int_equal(kv_prefix_create(&prefix, &params), E_UNSUPPORTED);
+    params.policy = "mru";
+    assert_int_equal(kv_prefix_create(&prefix, &params), E_NOT_FOUND);
+    kv_pool_destroy(pool);
+}
+
 int prefix_test(void);
 int prefix_test(void)
 {
@@ -224,6 +275,8 @@ int prefix_test(void)
         cmocka_unit_test(evicts_the_oldest_tail_first),
         cmocka_unit_test(off_shares_nothing),
         cmocka_unit_test(peeks_without_taking),
+        cmocka_unit_test(the_policy_decides),
+        cmocka_unit_test(refuses_policies_that_cannot_wait_for_leaves),
     };
     return cmocka_run_group_tests_name("kv/prefix", tests, NULL, NULL);
 }
