@@ -128,7 +128,7 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
-int os_write_file(const char *path, const void *data, size_t len, struct err *err)
+int os_out_open(struct os_out *o, const char *path, struct err *err)
 {
     struct buf partial;
     buf_init(&partial, 8192);
@@ -137,19 +137,57 @@ int os_write_file(const char *path, const void *data, size_t len, struct err *er
         buf_fini(&partial);
         return err_set_field(err, E_RANGE, path, "the path is too long");
     }
-    int fd = open(buf_str(&partial), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0) {
-        int rc = path_error(err, path, "create");
-        buf_fini(&partial);
-        return rc;
+    *o = (struct os_out){ .fd = -1, .path = mem_strndup(path, strlen(path)),
+                          .partial = buf_take(&partial, NULL) };
+    int rc = o->path != NULL && o->partial != NULL
+                 ? 0
+                 : err_set_field(err, E_NOMEM, path, "%s: out of memory", path);
+    if (rc == 0) {
+        o->fd = open(o->partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        rc = o->fd >= 0 ? 0 : path_error(err, path, "create");
     }
-    bool ok = write_all(fd, data, len) == 0 && fsync(fd) == 0;
-    ok = close(fd) == 0 && ok;
-    ok = ok && rename(buf_str(&partial), path) == 0;
-    int rc = ok ? 0 : path_error(err, path, "write");
+    if (rc < 0)
+        os_out_abort(o);
+    return rc;
+}
+
+int os_out_write(struct os_out *o, const void *data, size_t len, struct err *err)
+{
+    return write_all(o->fd, data, len) == 0 ? 0 : path_error(err, o->path, "write");
+}
+
+int os_out_commit(struct os_out *o, struct err *err)
+{
+    bool ok = fsync(o->fd) == 0;
+    ok = close(o->fd) == 0 && ok;
+    o->fd = -1;
+    ok = ok && rename(o->partial, o->path) == 0;
+    int rc = ok ? 0 : path_error(err, o->path, "write");
     if (!ok)
-        unlink(buf_str(&partial));
-    buf_fini(&partial);
+        unlink(o->partial);
+    os_out_abort(o);
+    return rc;
+}
+
+void os_out_abort(struct os_out *o)
+{
+    if (o->partial != NULL && o->fd >= 0) {
+        close(o->fd);
+        unlink(o->partial);
+    }
+    mem_free(o->path);
+    mem_free(o->partial);
+    *o = (struct os_out){ .fd = -1 };
+}
+
+int os_write_file(const char *path, const void *data, size_t len, struct err *err)
+{
+    struct os_out out;
+    TRY(os_out_open(&out, path, err));
+    int rc = os_out_write(&out, data, len, err);
+    if (rc == 0)
+        return os_out_commit(&out, err);
+    os_out_abort(&out);
     return rc;
 }
 

@@ -31,6 +31,17 @@ void os_map_advise(const struct os_map *m, size_t offset, size_t bytes, enum os_
 NODISCARD int os_read_file(const char *path, size_t max, char **out, size_t *len, struct err *err);
 /* Writes path.partial-PID, syncs, renames onto path. On failure nothing is left behind. */
 NODISCARD int os_write_file(const char *path, const void *data, size_t len, struct err *err);
+
+/* An output file that grows piece by piece and stands at its place only once it is whole. After
+ * os_out_open end it with commit or abort; abort after either, or of a zeroed struct, is fine. */
+struct os_out {
+    int fd; /* -1: ended */
+    char *path, *partial;
+};
+NODISCARD int os_out_open(struct os_out *o, const char *path, struct err *err);
+NODISCARD int os_out_write(struct os_out *o, const void *data, size_t len, struct err *err);
+NODISCARD int os_out_commit(struct os_out *o, struct err *err); /* syncs and renames */
+void os_out_abort(struct os_out *o);                            /* leaves nothing behind */
 /* Makes the folders that path's last part lies in, for the user alone, where they are missing. */
 NODISCARD int os_make_parents(const char *path, struct err *err);
 

@@ -48,6 +48,23 @@ def model(name):
     return str(pathlib.Path(SHARED) / "models" / name)
 
 
+def test_quantize():
+    """A smaller file that runs and scores nearly the same; refusals leave nothing behind."""
+    text = b"Once upon a time there was a little cat who lived in a small house with a girl. " * 20
+    want = one_json("score", stdin=text)["nll"]
+    with tempfile.TemporaryDirectory() as d:
+        out = os.path.join(d, 'na"me.gguf')
+        for kind, far in (("Q8_0", 0.01), ("Q4_K_M", 0.15)):
+            report = one_json("quantize", BUNDLED, out, kind)
+            assert report["out"] == out and report["out_bytes"] < report["in_bytes"], report
+            assert abs(one_json("score", "-m", out, stdin=text)["nll"] - want) < far
+        refused(2, "requantize", "quantize", out, os.path.join(d, "x.gguf"), "Q2_K")
+        refused(2, "Q4_K_M", "quantize", BUNDLED, os.path.join(d, "x.gguf"), "Q4_K_XXL")
+        refused(2, "IN, OUT and TYPE", "quantize", BUNDLED)
+        refused(1, "no-such-folder", "quantize", BUNDLED, os.path.join(d, "no-such-folder/x.gguf"), "Q8_0")
+        assert os.listdir(d) == ['na"me.gguf']
+
+
 def test_version_and_help():
     """Version, overview and every verb's help; the man page names every verb."""
     assert run("version")[0].startswith(b"naru ")
