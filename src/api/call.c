@@ -114,10 +114,24 @@ static void pump_stream(struct api_call *c)
         net_call_end(c->net);
 }
 
+/* The constraint is compiled: the job goes on, or ends in what is wrong with it. */
+static void resume(struct api_call *c)
+{
+    struct err err = { 0 };
+    if (api_job_resume(c->job, &err) < 0)
+        api_call_fail_err(c, &err);
+    else if (!api_job_waits(c->job))
+        api_call_begin(c);
+}
+
 void api_call_pump(struct api_call *c)
 {
     if (c->embed != NULL) {
         api_embed_pump(c);
+        return;
+    }
+    if (api_job_waits(c->job)) {
+        resume(c);
         return;
     }
     if (c->streaming) {

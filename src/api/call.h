@@ -23,6 +23,7 @@ struct api_server {
     struct net_http *net;
     struct api_chat *chat;
     struct api_store *store;
+    struct api_constraints *constraints;
     char fingerprint[17];
     _Atomic uint64_t n_requests;
     _Atomic bool draining;
@@ -70,7 +71,9 @@ NODISCARD int api_check_model(const struct api_call *c, const struct engine_str 
 void api_embed_pump(struct api_call *c);
 void api_embed_destroy(struct api_embed *e);
 uint32_t api_embed_tokens(const struct api_embed *e);
-/* The engine has something for the call's job. */
+/* The job was submitted: a stream begins, or the answer is waited for. */
+void api_call_begin(struct api_call *c);
+/* The engine (or the compiler of constraints) has something for the call's job. */
 void api_call_pump(struct api_call *c);
 
 /* The body as a request of that dialect; mem_free it after api_request_fini. counts: nothing will

@@ -10,6 +10,7 @@
 
 struct choice {
     struct engine_stream *stream;
+    struct text_matcher *matcher; /* NULL: the answer is not constrained */
     uint32_t prompt;
     bool echoed, ended;
     enum engine_finish finish;
@@ -30,7 +31,9 @@ struct api_job {
     struct api_answer answer;
     struct choice *choices;
     uint32_t n_choices, n_ended;
-    bool begun, failed;
+    bool begun, failed, waits;
+    struct api_waiter waiter;
+    struct text_grammar *grammar;
     struct err failure;
     struct buf piece;
 };
@@ -84,6 +87,30 @@ static struct engine_str salt_of(const struct api_job *job, char *out, size_t ma
     return (struct engine_str){ out, (size_t)n + own->len };
 }
 
+/* --- constraints: called by the engine --- */
+
+static void mask_logits(void *ctx, float *logits, uint32_t n_vocab)
+{
+    text_matcher_mask(ctx, logits, n_vocab);
+}
+
+static void accept_token(void *ctx, int32_t id)
+{
+    (void)text_matcher_accept(ctx, id); /* only what the mask let through is chosen */
+}
+
+static int constrain(struct api_job *job, struct choice *c, struct engine_request *e,
+                     struct err *err)
+{
+    if (job->grammar == NULL)
+        return 0;
+    if (text_matcher_create(&c->matcher, job->grammar) < 0)
+        return err_set(err, E_NOMEM, "out of memory");
+    e->mask = (struct engine_mask){ .apply = mask_logits, .accept = accept_token,
+                                    .ctx = c->matcher };
+    return 0;
+}
+
 static int submit(struct api_job *job, uint32_t index, const struct text_ids *ids,
                   struct err *err)
 {
@@ -113,6 +140,7 @@ static int submit(struct api_job *job, uint32_t index, const struct text_ids *id
     e.salt = salt_of(job, salt, sizeof salt);
     e.notify = notify;
     e.notify_ctx = job;
+    TRY(constrain(job, &job->choices[index], &e, err));
     return engine_submit(job->p.engine, &e, &job->choices[index].stream, err);
 }
 
@@ -193,6 +221,19 @@ static int submit_all(struct api_job *job, struct err *err)
     return 0;
 }
 
+/* Submits, or waits until the constraint is compiled. */
+static int begin(struct api_job *job, struct err *err)
+{
+    const struct api_constraint *c = &job->request->constraint;
+    if (c->set && job->grammar == NULL) {
+        int rc = api_constraint_get(job->p.constraints, c, &job->waiter, &job->grammar, err);
+        job->waits = rc == 0;
+        if (rc <= 0)
+            return rc;
+    }
+    return submit_all(job, err);
+}
+
 static void begin_answer(struct api_job *job)
 {
     buf_init(&job->piece, TEXT_BYTES_MAX);
@@ -217,6 +258,7 @@ int api_job_start(struct api_job **out, const struct api_job_params *p,
     job->p = *p;
     job->request = request;
     begin_answer(job);
+    job->waiter = (struct api_waiter){ .wake = p->notify, .ctx = p->notify_ctx };
     bool chat = request->dialect != API_COMPLETION;
     job->n_choices = (chat ? 1 : request->n_prompts) * request->n;
     int rc = job->n_choices <= API_CHOICES_MAX
@@ -231,7 +273,7 @@ int api_job_start(struct api_job **out, const struct api_job_params *p,
     for (uint32_t i = 0; rc == 0 && i < job->n_choices; i++)
         buf_init(&job->choices[i].text, TEXT_BYTES_MAX);
     if (rc == 0)
-        rc = submit_all(job, err);
+        rc = begin(job, err);
     if (rc < 0) {
         api_job_destroy(job);
         return rc;
@@ -244,18 +286,31 @@ void api_job_destroy(struct api_job *job)
 {
     if (job == NULL)
         return;
+    if (job->request->constraint.set)
+        api_constraint_leave(job->p.constraints, &job->waiter);
     for (uint32_t i = 0; job->choices != NULL && i < job->n_choices; i++) {
         engine_stream_close(job->choices[i].stream);
+        text_matcher_destroy(job->choices[i].matcher); /* the engine lets go of it in close */
         buf_fini(&job->choices[i].text);
         mem_free(job->choices[i].tokens);
         mem_free(job->choices[i].tops);
     }
     mem_free(job->choices);
+    text_grammar_unref(job->grammar);
     api_answer_fini(&job->answer);
     buf_fini(&job->piece);
     api_request_fini(job->request);
     mem_free(job->request);
     mem_free(job);
+}
+
+bool api_job_waits(const struct api_job *job) { return job->waits; }
+
+int api_job_resume(struct api_job *job, struct err *err)
+{
+    ASSERT(job->waits);
+    job->waits = false;
+    return begin(job, err);
 }
 
 bool api_job_streams(const struct api_job *job) { return job->request->stream; }

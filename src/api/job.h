@@ -31,6 +31,7 @@ struct api_job_params {
     struct engine *engine;
     const struct text_tokenizer *tokenizer;
     const struct api_chat *chat;
+    struct api_constraints *constraints;
     const char *model, *fingerprint;
     const char *request_id;    /* for errors in a stream; NULL: none */
     const char *tenant;        /* prefixes are shared within one only; NULL or "": nobody's */
@@ -46,6 +47,10 @@ struct api_job_params {
  * api_chat_text and engine_submit, err->field the path in the request. */
 NODISCARD int api_job_start(struct api_job **out, const struct api_job_params *p,
                             struct api_request *request, struct err *err);
+/* The constraint of the answer is being compiled: nothing was submitted yet. notify tells when to
+ * resume; then again errors as of start (the job stays, to be destroyed). */
+bool api_job_waits(const struct api_job *job);
+NODISCARD int api_job_resume(struct api_job *job, struct err *err);
 /* Cancels what runs. NULL is fine. */
 void api_job_destroy(struct api_job *job);
 bool api_job_streams(const struct api_job *job); /* the request asked for a stream */

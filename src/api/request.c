@@ -133,20 +133,17 @@ static int parse_stop_ids(void *target, const json_value *v, const char *path, s
     return 0;
 }
 
-static int parse_response_format(UNUSED void *target, const json_value *v, const char *path,
+static int parse_response_format(void *target, const json_value *v, const char *path,
                                  struct err *err)
 {
-    char type[API_PATH_MAX];
-    snprintf(type, sizeof type, "%s.type", path);
-    if (json_kind_of(v) != JSON_OBJECT || json_kind_of(json_get(v, "type")) != JSON_STRING)
-        return api_field_wrong(err, E_FORMAT, type, "must be a string");
-    if (api_is_word(json_get(v, "type"), "text"))
-        return 0;
-    bool known = api_is_word(json_get(v, "type"), "json_object") ||
-                 api_is_word(json_get(v, "type"), "json_schema");
-    return api_field_wrong(err, known ? E_UNSUPPORTED : E_RANGE, type,
-                           known ? "other than \"text\" is not supported yet"
-                                 : "must be text, json_object or json_schema");
+    struct api_request *r = target;
+    return api_parse_response_format(&r->constraint, v, path, err);
+}
+
+static int parse_constraint(void *target, const json_value *v, const char *path, struct err *err)
+{
+    struct api_request *r = target;
+    return api_parse_constraint(&r->constraint, v, path, err);
 }
 
 static int parse_modalities(UNUSED void *target, const json_value *v, const char *path,
@@ -311,11 +308,14 @@ static const struct api_field shared_rows[] = {
     { "timings", API_BOOL, AT(timings), 0, 0, NULL, NULL },
     { "cache_salt", API_TEXT, AT(salt), 0, API_SALT_BYTES_MAX, NULL, NULL },
     { "priority", API_REFUSED, 0, 0, 0, NULL, LATER },
-    { "guided_json", API_REFUSED, 0, 0, 0, NULL, LATER },
-    { "guided_regex", API_REFUSED, 0, 0, 0, NULL, LATER },
-    { "guided_choice", API_REFUSED, 0, 0, 0, NULL, LATER },
-    { "guided_grammar", API_REFUSED, 0, 0, 0, NULL, LATER },
-    { "grammar", API_REFUSED, 0, 0, 0, NULL, LATER },
+    { "guided_json", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "guided_regex", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "guided_choice", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "guided_grammar", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "structured_outputs", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "grammar", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "json_schema", API_CUSTOM, 0, 0, 0, parse_constraint, NULL },
+    { "guided_whitespace_pattern", API_REFUSED, 0, 0, 0, NULL, "is not supported" },
     { "user", API_NO_EFFECT, 0, 0, 0, NULL, NULL },
 };
 

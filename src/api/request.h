@@ -6,10 +6,10 @@
  * text, which is what the fuzzer drives.
  *
  * Rules beyond the tables: stop: a string or up to 4 of at most 64 bytes (L5);
- * max_completion_tokens wins over max_tokens; top_logprobs needs logprobs; response_format only
- * {"type":"text"}; tools are refused unless tool_choice is "none"; top_p 0 means the likeliest
- * token. Completions write at most 16 tokens unless told otherwise, as the original does; chat
- * until the model ends.
+ * max_completion_tokens wins over max_tokens; top_logprobs needs logprobs; what the answer must
+ * look like is said by one field only (api/constraint.h); tools are refused unless tool_choice is
+ * "none"; top_p 0 means the likeliest token. Completions write at most 16 tokens unless told
+ * otherwise, as the original does; chat until the model ends.
  *
  * Dialects: Responses (request_responses.c) and Messages (request_messages.c) are read into the
  * same struct; their conversations are written again in the form of a chat (request_impl.h).
@@ -19,6 +19,7 @@
 #ifndef API_REQUEST_H
 #define API_REQUEST_H
 
+#include "api/constraint.h"
 #include "api/field.h"
 
 #define API_N_MAX 8           /* L5 */
@@ -69,6 +70,7 @@ struct api_request {
     bool logprobs;
     uint32_t n_top;
     struct engine_str salt;
+    struct api_constraint constraint;
 
     bool stream, include_usage, continuous_usage;
     bool return_token_ids, timings;

@@ -75,6 +75,7 @@ static int start(struct api_call *c, enum api_dialect dialect, struct err *err)
     struct api_job_params p = { .engine = s->p.engine,
                                 .tokenizer = s->p.tokenizer,
                                 .chat = s->chat,
+                                .constraints = s->constraints,
                                 .model = s->p.model_id,
                                 .fingerprint = s->fingerprint,
                                 .request_id = c->request_id,
@@ -87,13 +88,8 @@ static int start(struct api_call *c, enum api_dialect dialect, struct err *err)
     return api_job_start(&c->job, &p, r, err);
 }
 
-static void generate(struct api_call *c, enum api_dialect dialect)
+void api_call_begin(struct api_call *c)
 {
-    struct err err = { 0 };
-    if (start(c, dialect, &err) < 0) {
-        api_call_fail_err(c, &err);
-        return;
-    }
     api_call_model_headers(c);
     c->streaming = api_job_streams(c->job);
     if (!c->streaming)
@@ -101,6 +97,15 @@ static void generate(struct api_call *c, enum api_dialect dialect)
     c->status = 200;
     net_call_put_header(c->net, "cache-control", "no-cache");
     net_call_stream(c->net, 200, "text/event-stream; charset=utf-8");
+}
+
+static void generate(struct api_call *c, enum api_dialect dialect)
+{
+    struct err err = { 0 };
+    if (start(c, dialect, &err) < 0)
+        api_call_fail_err(c, &err);
+    else if (!api_job_waits(c->job))
+        api_call_begin(c);
 }
 
 void api_route_chat(struct api_call *c) { generate(c, API_CHAT); }

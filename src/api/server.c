@@ -148,6 +148,8 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
     };
     if (rc == 0 && api_store_create(&s->store, s->p.n_responses, STORE_BYTES_MAX) < 0)
         rc = err_set(err, E_NOMEM, "out of memory");
+    if (rc == 0 && api_constraints_create(&s->constraints, p->tokenizer) < 0)
+        rc = err_set(err, E_NOMEM, "no memory or thread for compiling constraints");
     if (rc == 0)
         rc = net_http_create(&s->net, &np, err);
     if (rc < 0) {
@@ -175,5 +177,6 @@ void api_server_destroy(struct api_server *s)
     net_http_destroy(s->net);
     api_chat_destroy(s->chat);
     api_store_destroy(s->store);
+    api_constraints_destroy(s->constraints);
     mem_free(s);
 }

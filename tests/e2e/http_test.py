@@ -83,7 +83,7 @@ def field_errors():
             answer = server.request("POST", "/v1/completions", completion(**{field: bad}))
             assert error_of(answer, 400)["param"] == field, (field, bad)
     for field, bad in {"stream": 1, "stop": 5, "seed": 1.5, "logit_bias": {"x": 1}, "max_tokens": 0, "top_k": -2,
-                       "stream_options": [], "echo": "yes", "stop_token_ids": ["a"], "guided_json": {"a": 1},
+                       "stream_options": [], "echo": "yes", "stop_token_ids": ["a"], "guided_json": 5,
                        "suffix": "x", "best_of": 2, "prompt": 7, "model": 3}.items():
         param = error_of(server.request("POST", "/v1/completions", completion(**{field: bad})), 400)["param"]
         assert param.startswith(field), (field, param)

@@ -121,7 +121,7 @@ static void ranges_are_kept(UNUSED void **state)
         { "\"stream\":1", "stream", E_FORMAT },
         { "\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage", E_FORMAT },
         { "\"priority\":1", "priority", E_UNSUPPORTED },
-        { "\"guided_regex\":\"a\"", "guided_regex", E_UNSUPPORTED },
+        { "\"guided_regex\":5", "guided_regex", E_FORMAT },
         { "\"model\":\"\"", "model", E_RANGE },
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -136,8 +136,9 @@ static void what_is_not_built_is_named(UNUSED void **state)
     refuse(API_CHAT, "\"tools\":[{}],\"tool_choice\":\"auto\"", E_UNSUPPORTED, "tools");
     refuse(API_CHAT, "\"tool_choice\":\"required\"", E_UNSUPPORTED, "tool_choice");
     refuse(API_CHAT, "\"functions\":[{}]", E_UNSUPPORTED, "functions");
-    refuse(API_CHAT, "\"response_format\":{\"type\":\"json_schema\"}", E_UNSUPPORTED,
-           "response_format.type");
+    refuse(API_CHAT, "\"response_format\":{\"type\":\"json_schema\"}", E_FORMAT,
+           "response_format.json_schema.schema");
+    refuse(API_CHAT, "\"guided_regex\":\"a\",\"guided_choice\":[\"b\"]", E_RANGE, "guided_choice");
     refuse(API_CHAT, "\"response_format\":{\"type\":\"x\"}", E_RANGE, "response_format.type");
     refuse(API_CHAT, "\"modalities\":[\"audio\"]", E_UNSUPPORTED, "modalities");
     refuse(API_CHAT, "\"top_logprobs\":2", E_RANGE, "top_logprobs");
