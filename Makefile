@@ -60,7 +60,7 @@ isa      = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c -mbmi2)$(if $(filter
 # Kernels are hot loops: -O3 there, also in debug-free builds with sanitizers off.
 kernel_opt = $(if $(filter release,$(BUILD)),$(if $(findstring src/kernel/,$(1)),-O3))
 
-.PHONY: all lib check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install
+.PHONY: all lib screenshots check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install
 all: $(if $(CROSS),lib,$(O)/naru)
 lib: $(foreach l,$(FULL),$(call lib,$(l)))
 
@@ -70,6 +70,13 @@ $(O)/obj/%.o: %.c Makefile
 	$(if $(filter 0,$(V)),@echo "  CC   $<")
 	$(Q)$(CC) $(ALL_CFLAGS) $(call isa,$<) $(call kernel_opt,$<) -MMD -MP -c -o $@ $<
 $(O)/obj/src/cmd/%.o: ALL_CFLAGS += -DNARU_VERSION='"$(VERSION)"' -DNARU_COMMIT='"$(COMMIT)"'
+
+# The web page: web/ as one text inside the program.
+$(O)/gen/api/page_data.h: tools/embed-page $(wildcard web/*)
+	@mkdir -p $(@D)
+	$(Q)tools/embed-page web > $@.part && mv $@.part $@
+$(O)/obj/src/api/routes_page.o: $(O)/gen/api/page_data.h
+$(O)/obj/src/api/routes_page.o: ALL_CFLAGS += -I$(O)/gen
 
 define layer_rule
 $(call lib,$(1)): $(patsubst %.c,$(O)/obj/%.o,$(call layer_src,$(1)))
@@ -134,6 +141,9 @@ tidy:
 	$(Q)python3 tools/tidy
 bench: all
 	$(Q)$(O)/naru bench
+# Pictures of the page for docs/ (needs Chromium).
+screenshots: all
+	NARU_SHOTS=docs/img python3 tests/e2e/page_test.py
 install: all
 	install -D -m 755 $(O)/naru $(DESTDIR)/usr/bin/naru
 	install -D -m 644 models/naru-chat.gguf $(DESTDIR)/usr/share/naru/models/naru-chat.gguf

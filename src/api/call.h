@@ -99,6 +99,7 @@ void api_route_model(struct api_call *c);
 void api_route_health(struct api_call *c);
 void api_route_ready(struct api_call *c);
 void api_route_version(struct api_call *c);
+void api_route_page(struct api_call *c);
 void api_route_stats(struct api_call *c);
 void api_route_metrics(struct api_call *c);
 void api_route_tokenize(struct api_call *c);

@@ -20,6 +20,7 @@ static const struct api_route routes[] = {
     { "/tokenize", API_ROLE_USER, .post = api_route_tokenize },
     { "/detokenize", API_ROLE_USER, .post = api_route_detokenize },
     { "/apply-template", API_ROLE_USER, .post = api_route_apply_template },
+    { "/", API_ROLE_OPEN, .get = api_route_page },
     { "/health", API_ROLE_OPEN, .get = api_route_health },
     { "/ready", API_ROLE_OPEN, .get = api_route_ready },
     { "/version", API_ROLE_METRICS, .get = api_route_version },
@@ -30,7 +31,7 @@ static const struct api_route routes[] = {
 static bool fits(const struct api_route *r, const char *path)
 {
     size_t n = strlen(r->path);
-    return r->path[n - 1] == '/' ? strncmp(path, r->path, n) == 0 && path[n] != '\0'
+    return n > 1 && r->path[n - 1] == '/' ? strncmp(path, r->path, n) == 0 && path[n] != '\0'
                                  : strcmp(path, r->path) == 0;
 }
 

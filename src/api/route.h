@@ -16,7 +16,7 @@ typedef void (*api_route_fn)(struct api_call *c);
 enum api_role { API_ROLE_OPEN, API_ROLE_USER, API_ROLE_METRICS };
 
 struct api_route {
-    const char *path; /* one that ends in "/" has more behind it */
+    const char *path; /* one that ends in "/" (but "/" itself) has more behind it */
     enum api_role role;
     api_route_fn get, post, delete; /* NULL: no such method; HEAD goes where GET goes */
 };
