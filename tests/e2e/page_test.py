@@ -615,8 +615,6 @@ def pictures():
     assert len(sizes) == 12 and min(sizes) > 5000, sizes
 
 
-try:
+with server, contextlib.closing(chromium):
     run_tests([delivery, talk, edits, stop, many, export_import, settings, operations, failures, inert, markdown, two_megabytes,
                access, keyboard, pictures])
-finally:
-    chromium.close()
