@@ -186,6 +186,10 @@ static void put_kv(struct page *p, const struct engine_stats *st, const struct e
     const struct simple rows[] = {
         { "naru_kv_hits_total", COUNTER, "Prompt tokens found in a tier instead of computed.",
           (double)st->cached_tokens },
+        { "naru_spec_drafted_tokens_total", COUNTER, "Guessed tokens that were verified.",
+          (double)st->drafted_tokens },
+        { "naru_spec_accepted_tokens_total", COUNTER, "Guessed tokens that held.",
+          (double)st->accepted_tokens },
         { "naru_kv_evictions_total", COUNTER, "Idle blocks given up for others.",
           (double)st->evictions },
     };

@@ -67,6 +67,8 @@ static void put_kv(struct json_writer *w, const struct engine_stats *st,
     begin(w, "kv");
     put_u(w, "block_tokens", info->block_len);
     put_u(w, "evictions", st->evictions);
+    put_u(w, "drafted_tokens", st->drafted_tokens);
+    put_u(w, "accepted_tokens", st->accepted_tokens);
     json_key(w, "sharing");
     json_write_bool(w, info->sharing);
     json_key(w, "tiers");

@@ -64,6 +64,7 @@ static const struct opt opts[] = {
       "no line of timings at the end", 0, 0 },
     CMD_KV(struct run_args),
     CMD_KV_POLICY(struct run_args),
+    CMD_SPEC(struct run_args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
 
@@ -225,12 +226,16 @@ void run_print_stats(const struct run_session *s, const struct engine_usage *u)
         return;
     uint32_t fresh = u->prompt_tokens - u->cached_tokens;
     uint32_t later = u->completion_tokens > 0 ? u->completion_tokens - 1 : 0;
+    char guessed[64] = "";
+    if (u->drafted_tokens > 0)
+        snprintf(guessed, sizeof guessed, ", %u of %u guesses right", u->accepted_tokens,
+                 u->drafted_tokens);
     cmd_say(&s->args->common,
             "[prompt %u tokens, %u of them cached, first token after %.0f ms (%.0f tokens/s); "
-            "%u tokens written, %.1f tokens/s]",
+            "%u tokens written, %.1f tokens/s%s]",
             u->prompt_tokens, u->cached_tokens, (double)(u->queue_ns + u->prefill_ns) * 1e-6,
             per_second(fresh, u->prefill_ns), u->completion_tokens,
-            per_second(later, u->decode_ns));
+            per_second(later, u->decode_ns), guessed);
 }
 
 /* --- one shot -----------------------------------------------------------------------------------
@@ -244,6 +249,10 @@ static void write_timings(struct json_writer *w, const struct engine_usage *u)
     json_write_uint(w, u->prompt_tokens);
     json_key(w, "cached_tokens");
     json_write_uint(w, u->cached_tokens);
+    json_key(w, "drafted_tokens");
+    json_write_uint(w, u->drafted_tokens);
+    json_key(w, "accepted_tokens");
+    json_write_uint(w, u->accepted_tokens);
     json_key(w, "completion_tokens");
     json_write_uint(w, u->completion_tokens);
     json_key(w, "queue_ms");
@@ -372,6 +381,7 @@ static int open_session(struct run_session *s, struct err *err)
                                 .n_ctx = s->args->n_ctx,
                                 .kv_policy = s->args->kv_policy,
                                 .n_seqs_max = 1 };
+    TRY(cmd_spec_open(&s->draft, &s->args->spec, &s->model, &ep, err));
     return engine_create(&s->engine, &ep, err);
 }
 
@@ -379,6 +389,7 @@ static void close_session(struct run_session *s)
 {
     engine_destroy(s->engine);
     api_chat_destroy(s->chat);
+    cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);
 }
 

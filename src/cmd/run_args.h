@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cmd/cmd.h"
+#include "cmd/spec.h"
 #include "engine/engine.h"
 
 struct run_args {
@@ -19,6 +20,7 @@ struct run_args {
     uint32_t n_tokens, n_ctx, top_k, penalty_window;
     double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
     struct opt_list stop, bias;
+    struct cmd_spec spec;
     bool raw, ignore_eos, special, no_stats;
 };
 
@@ -34,6 +36,7 @@ struct run_result {
 struct run_session {
     const struct run_args *args;
     struct cmd_model model;
+    struct cmd_draft draft;
     struct engine *engine;
     struct api_chat *chat; /* NULL: --raw */
     struct clock clock;    /* borrowed by chat */

@@ -9,6 +9,7 @@
 #include "api/server.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
+#include "cmd/spec.h"
 #include "engine/engine.h"
 #include "os/file.h"
 
@@ -18,6 +19,7 @@ struct args {
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     double drain_s;
+    struct cmd_spec spec;
 };
 
 static const struct opt opts[] = {
@@ -50,12 +52,14 @@ static const struct opt opts[] = {
       "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
     CMD_KV(struct args),
     CMD_KV_POLICY(struct args),
+    CMD_SPEC(struct args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
 
 struct service {
     const struct args *args;
     struct cmd_model model;
+    struct cmd_draft draft;
     struct engine *engine;
     struct api_server *server;
     struct clock clock;
@@ -109,6 +113,7 @@ static int open_engine(struct service *s, struct err *err)
                                .pooling = pooling,
                                .queue_s_max = 30,
                                .hash_seed = secret };
+    TRY(cmd_spec_open(&s->draft, &s->args->spec, &s->model, &p, err));
     return engine_create(&s->engine, &p, err);
 }
 
@@ -151,6 +156,7 @@ static void close_service(struct service *s)
 {
     api_server_destroy(s->server);
     engine_destroy(s->engine);
+    cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);
     mem_free(s->name);
 }

@@ -151,6 +151,7 @@ static int settle(struct engine *e, struct err *err)
                                     .sharing = !p->no_sharing && l->slot_bytes == 0,
                                     .n_embd = mi->n_embd, .encoder = mi->encoder,
                                     .pooling = pooling_of(p->pooling, mi) };
+    TRY(engine_spec_settle(e, err));
     ASSERT(p->n_ctx > 0);
     ASSERT(p->n_rows_step >= p->n_seqs_max);
     ASSERT(e->table_cap <= n_blocks); /* one sequence of full length fits: sched's condition */
@@ -168,9 +169,10 @@ static int make_parts(struct engine *e)
                                    .policy = p->kv_policy, .clock = &p->clock };
     TRY(kv_prefix_create(&e->prefix, &pp));
     struct sched_params sp = { .n_seqs_max = p->n_seqs_max, .n_requests_max = e->n_requests_max,
-                               .n_rows_max = p->n_rows_step, .block_len = l->block_len };
+                               .n_rows_max = p->n_rows_step, .block_len = l->block_len,
+                               .n_guess_max = e->n_want_max - p->n_seqs_max };
     TRY(sched_create(&e->sched, &sp));
-    TRY(model_work_create(&e->work, p->model, p->n_rows_step, p->n_seqs_max, p->n_ctx));
+    TRY(model_work_create(&e->work, p->model, p->n_rows_step, e->n_want_max, p->n_ctx));
     return engine_sampler_create(&e->sampler, e->n_vocab);
 }
 
@@ -196,7 +198,7 @@ static int make_memory(struct engine *e)
     e->places = mem_alloc(n, sizeof *e->places);
     e->batch_ids = mem_alloc(p->n_rows_step, sizeof *e->batch_ids);
     e->spans = mem_alloc(n, sizeof *e->spans);
-    e->want = mem_alloc(n, sizeof *e->want);
+    e->want = mem_alloc(e->n_want_max, sizeof *e->want);
     if (e->by_sched == NULL || e->tables == NULL || (slot_bytes > 0 && e->slots == NULL) ||
         e->places == NULL || e->batch_ids == NULL || e->spans == NULL || e->want == NULL)
         return E_NOMEM;
@@ -213,6 +215,7 @@ static void free_all(struct engine *e)
     sched_destroy(e->sched);
     model_work_destroy(e->work);
     engine_sampler_destroy(e->sampler);
+    engine_spec_destroy(e);
     mem_free(e->end_ids);
     mem_free(e->by_sched);
     mem_free(e->tables);
@@ -255,6 +258,7 @@ static int build(struct engine *e, struct err *err)
                        e->piece_max, ENGINE_PIECE_MAX);
     rc = rc < 0 ? rc : make_parts(e);
     rc = rc < 0 ? rc : make_memory(e);
+    rc = rc < 0 ? rc : engine_spec_create(e);
     if (rc < 0)
         return err_set(err, rc, "engine with %zu bytes of KV memory: %s", e->info.kv_bytes,
                        err_code_text(rc));

@@ -36,6 +36,7 @@
 #include "base/err.h"
 #include "engine/meter.h"
 #include "engine/sampler.h"
+#include "engine/spec.h"
 
 struct model;
 struct model_batch;
@@ -66,6 +67,10 @@ struct engine_params {
     double stall_s_max;        /* a paused reader's request fails with E_TIMEOUT; 0: 60 (L10) */
     uint32_t pooling;          /* enum model_pooling of embeddings; 0: the model's own, else mean */
     const char *kv_policy;     /* which idle block leaves (kv/policy.h); NULL: KV_POLICY_DEFAULT */
+    enum engine_spec_mode spec; /* guesses verified in one batch; OFF for models with state that
+                                 * cannot be taken back (engine_info says) */
+    uint32_t n_spec;           /* guesses a sequence and step at most; 0: ENGINE_SPEC_DEFAULT */
+    const struct model *draft; /* ENGINE_SPEC_DRAFT: of the same vocabulary; outlives the engine */
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
     bool check;                /* walk all invariants after every step: tests */
@@ -83,6 +88,7 @@ struct engine_info {
     uint32_t n_embd;           /* values of an embedding (engine/embed.h) */
     uint32_t pooling;          /* enum model_pooling */
     bool encoder;              /* the model makes embeddings only */
+    enum engine_spec_mode spec;
     bool sharing;              /* false: no_sharing, or the model keeps window or recurrent state,
                                 * which cannot be shared by prefix without checkpoints */
 };
@@ -109,6 +115,7 @@ struct engine_request {
     uint32_t n_stop_ids;
     bool ignore_eos;           /* the model's end tokens do not end it; stop_ids still do */
     bool special;              /* print control tokens */
+    bool no_spec;              /* one token a step, whatever the engine does for others */
     bool logprobs;
     uint32_t n_top;            /* alternatives reported a token, at most ENGINE_TOP_MAX */
     struct engine_mask mask;   /* mask.apply NULL: none */
@@ -130,6 +137,8 @@ struct engine_usage {
     uint32_t prompt_tokens;
     uint32_t cached_tokens;    /* of the prompt, not computed again */
     uint32_t completion_tokens;/* TOKEN events; an end token or stop id is not one */
+    uint32_t drafted_tokens;   /* guesses run beside the answer's own tokens */
+    uint32_t accepted_tokens;  /* of them */
     uint32_t preemptions;
     uint64_t queue_ns;         /* submit to first admission */
     uint64_t prefill_ns;       /* admission to first token */
@@ -196,6 +205,7 @@ struct engine_stats {
     uint64_t steps, prefill_rows, decode_rows;
     uint64_t requests, requests_failed, requests_cancelled;
     uint64_t prompt_tokens, cached_tokens, completion_tokens;
+    uint64_t drafted_tokens, accepted_tokens; /* speculation: guesses run, and of them right */
     uint64_t preemptions, evictions;
     uint64_t busy_ns;                /* inside steps */
 };

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "engine/lane.h"
 #include "engine/ring.h"
 #include "engine/stop.h"
 #include "kv/seq.h"
@@ -22,6 +23,7 @@
 #define ENGINE_SEQS_LIMIT 4096
 #define ENGINE_ROWS_LIMIT 65536
 #define ENGINE_NO_PLACE UINT32_MAX
+#define ENGINE_LANES 4 /* sequences that a draft model follows at a time */
 
 struct engine_done {
     enum engine_finish finish;
@@ -65,6 +67,7 @@ struct engine_stream {
     uint32_t n_ids;
     int32_t *forbid;             /* end tokens and stop ids, until min_tokens */
     uint32_t n_forbid;
+    struct engine_spec spec;
     struct text_detok detok;
     struct engine_stop stop;
     uint64_t submit_ns, admit_ns, first_ns, last_ns, stall_ns; /* 0: not yet */
@@ -110,7 +113,13 @@ struct engine {
     uint32_t n_places;
     int32_t *batch_ids;          /* (n_rows_step) */
     struct model_span *spans;    /* (n_seqs_max) */
-    uint32_t *want;              /* (n_seqs_max) */
+    uint32_t *want;              /* (n_want_max) */
+    uint32_t n_want_max;         /* a row a sequence, and guesses */
+    struct engine_spec_costs costs;
+    struct engine_lane lanes[ENGINE_LANES];
+    bool lane_free[ENGINE_LANES];
+    uint32_t n_lanes;
+    uint32_t step_seqs, step_rows; /* of the coming step, as far as guesses are made */
     struct buf piece, text;      /* scratch, room reserved */
     struct engine_stats stats;
     uint64_t rows_ns;            /* when the meter last got the list of requests */
@@ -129,9 +138,20 @@ void engine_take(struct engine *e, struct engine_stream *s); /* from inbox into 
 bool engine_has_timers(const struct engine *e);              /* paused or impatient requests */
 void engine_count(struct engine *e);                         /* the counters that are levels */
 /* request.c: token by token; end gives everything back. */
-void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);
+/* False: it has ended, and s may be gone. */
+bool engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);
 void engine_end(struct engine *e, struct engine_stream *s, enum engine_finish finish, int code,
                 const char *message);
+/* spec_run.c */
+NODISCARD int engine_spec_settle(struct engine *e, struct err *err); /* fills in and checks */
+NODISCARD int engine_spec_create(struct engine *e);
+void engine_spec_destroy(struct engine *e);
+void engine_spec_begin(struct engine_stream *s);
+void engine_spec_end(struct engine *e, struct engine_stream *s); /* gives the lane back */
+/* Guesses for the next step lie behind the ids; the schedule knows how many. */
+void engine_spec_propose(struct engine *e, struct engine_stream *s);
+/* Token i of this step's was drawn, before it is added: what the guess was worth. */
+void engine_spec_drawn(struct engine *e, struct engine_stream *s, uint32_t i, int32_t id);
 /* What was decided about a request, for the meter. */
 void engine_note(struct engine *e, const struct engine_stream *s, enum engine_decision_kind kind);
 /* stream.c */

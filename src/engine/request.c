@@ -26,6 +26,7 @@ static void give_back(struct engine *e, struct engine_stream *s)
         e->places[e->n_places++] = s->place;
         s->place = ENGINE_NO_PLACE;
     }
+    engine_spec_end(e, s);
     sched_remove(e->sched, s->sched_id);
     e->by_sched[s->sched_id] = NULL;
     if (s->prev != NULL)
@@ -130,7 +131,7 @@ static int free_text(struct engine *e, struct engine_stream *s, int32_t id)
     return which;
 }
 
-void engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token)
+bool engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token)
 {
     ASSERT(token->id >= 0 && (uint32_t)token->id < e->n_vocab);
     uint64_t now = engine_now(e);
@@ -144,7 +145,7 @@ void engine_token(struct engine *e, struct engine_stream *s, const struct engine
     if (is_end(e, s, token->id)) {
         s->done.stop_id = token->id;
         engine_end(e, s, ENGINE_STOP, 0, "");
-        return;
+        return false;
     }
     ASSERT(s->n_ids < s->n_limit);
     s->ids[s->n_ids++] = token->id;
@@ -160,5 +161,7 @@ void engine_token(struct engine *e, struct engine_stream *s, const struct engine
         engine_end(e, s, ENGINE_LENGTH, 0, "");
     } else {
         engine_stream_wake(s);
+        return true;
     }
+    return false;
 }

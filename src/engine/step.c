@@ -14,6 +14,7 @@ void engine_take(struct engine *e, struct engine_stream *s)
     CHECK(rc == 0); /* submit counts: never more than n_requests_max are alive */
     ASSERT(e->by_sched[s->sched_id] == NULL);
     ASSERT(s->place == ENGINE_NO_PLACE);
+    engine_spec_begin(s);
     e->by_sched[s->sched_id] = s;
     s->prev = NULL;
     s->next = e->live;
@@ -135,6 +136,7 @@ static void preempt(struct engine *e, struct engine_stream *s)
     kv_seq_release(&s->seq);
     e->places[e->n_places++] = s->place;
     s->place = ENGINE_NO_PLACE;
+    engine_spec_end(e, s);
     s->done.usage.preemptions++;
     e->stats.preemptions++;
     engine_note(e, s, ENGINE_D_PREEMPT);
@@ -158,6 +160,14 @@ static void decide(struct engine *e, struct sched_act *act)
 
 /* --- running a batch --- */
 
+/* Of the next n rows of s, the last so many have logits to draw from: that of its last token, and
+ * those of guesses. */
+static uint32_t wanted_rows(const struct engine_stream *s, uint32_t n)
+{
+    uint32_t end = s->seq.n_rows + n;
+    return end >= s->n_ids ? end - s->n_ids + 1 : 0;
+}
+
 /* Lays out the rows; the number of rows whose logits are wanted. */
 static uint32_t compose(struct engine *e, const struct sched_act *act)
 {
@@ -167,19 +177,20 @@ static uint32_t compose(struct engine *e, const struct sched_act *act)
         struct engine_stream *s = e->by_sched[act->items[i].id];
         uint32_t n = act->items[i].n_rows;
         CHECK(kv_seq_reserve(&s->seq, n) == 0); /* the scheduler counted the blocks */
-        ASSERT(s->seq.n_rows + n <= s->n_ids);
+        ASSERT(s->seq.n_rows + n <= s->n_ids + s->spec.n_run);
+        ASSERT(s->seq.n_rows + n <= s->n_limit);
         memcpy(e->batch_ids + row, s->ids + s->seq.n_rows, n * sizeof *s->ids);
         e->spans[i] = (struct model_span){ .row0 = row, .n_rows = n, .pos0 = s->seq.n_rows,
                                            .blocks = s->seq.blocks };
         if (slot_bytes > 0)
             e->spans[i].slot = e->slots + s->place * slot_bytes;
         row += n;
-        if (s->seq.n_rows + n == s->n_ids)
-            e->want[n_want++] = row - 1;
+        for (uint32_t w = wanted_rows(s, n); w > 0; w--)
+            e->want[n_want++] = row - w;
     }
     ASSERT(row == act->n_rows);
     ASSERT(row <= e->info.n_rows_step);
-    ASSERT(n_want <= act->n_items);
+    ASSERT(n_want <= e->n_want_max);
     return n_want;
 }
 
@@ -214,22 +225,57 @@ static void fail(struct engine *e, struct engine_stream *s, int rc)
     kv_prefix_forget(e->prefix); /* what it computed is suspect: nobody shall share it */
 }
 
-/* The rows of one item are computed; logits: of its last row, NULL if it has more of its prompt to
- * go. */
-static void commit(struct engine *e, struct engine_stream *s, uint32_t n_rows, const float *logits)
+/* n_rows more rows hold, and n_new tokens follow. */
+static void advance(struct engine *e, struct engine_stream *s, uint32_t n_rows, uint32_t n_new)
 {
-    struct engine_sampled token;
-    int rc = logits != NULL ? pick(e, s, logits, &token) : 0;
-    if (rc < 0) {
-        fail(e, s, rc);
-        return;
-    }
     kv_seq_advance(&s->seq, s->ids, n_rows);
-    sched_ran(e->sched, s->sched_id, n_rows, logits != NULL);
+    sched_ran(e->sched, s->sched_id, n_rows, n_new);
     atomic_store_explicit(&s->prefill_done, (uint32_t)num_min(s->seq.n_rows, s->r.n_prompt),
                           memory_order_relaxed);
-    if (logits != NULL)
-        engine_token(e, s, &token); /* may end it */
+}
+
+/* The rows of one item are computed; logits (n_drawn, n_vocab): of its last known token and of the
+ * guesses behind it, none if it has more of its prompt to go. Each token is drawn as if it were the
+ * only one; the next guess counts if it is what was drawn. */
+static void commit(struct engine *e, struct engine_stream *s, uint32_t n_rows, uint32_t n_drawn,
+                   const float *logits)
+{
+    if (n_drawn == 0) {
+        advance(e, s, n_rows, 0);
+        return;
+    }
+    s->done.usage.drafted_tokens += n_drawn - 1;
+    e->stats.drafted_tokens += n_drawn - 1;
+    s->spec.n_run = n_drawn - 1; /* the schedule may have had room for fewer */
+    for (uint32_t i = 0; i < n_drawn; i++) {
+        struct engine_sampled token;
+        int rc = pick(e, s, logits + (size_t)i * e->n_vocab, &token);
+        if (rc < 0) {
+            fail(e, s, rc);
+            return;
+        }
+        bool holds = i + 1 < n_drawn && s->ids[s->n_ids] == token.id;
+        engine_spec_drawn(e, s, i, token.id);
+        advance(e, s, i == 0 ? n_rows - (n_drawn - 1) : 1, 1);
+        if (!engine_token(e, s, &token))
+            return;
+        if (!holds)
+            break;
+    }
+    kv_seq_truncate(&s->seq, s->seq.n_rows); /* blocks that rejected guesses had taken */
+    engine_spec_propose(e, s);
+}
+
+/* What the step took, for the choice of guesses: only steps without prompts tell. */
+static void note_cost(struct engine *e, const struct sched_act *act, uint64_t ns)
+{
+    e->step_seqs = e->step_rows = act->n_items;
+    for (uint32_t i = 0; i < act->n_items; i++) {
+        const struct engine_stream *s = e->by_sched[act->items[i].id];
+        if (s->seq.n_rows + 1 != s->n_ids)
+            return;
+    }
+    engine_spec_timed(&e->costs, act->n_rows, (double)ns * 1e-9);
 }
 
 static void run_batch(struct engine *e, const struct sched_act *act)
@@ -239,20 +285,22 @@ static void run_batch(struct engine *e, const struct sched_act *act)
     struct model_batch batch = { .ids = e->batch_ids, .n_rows = act->n_rows, .spans = e->spans,
                                  .n_spans = act->n_items, .slab = kv_pool_slab(e->pool),
                                  .want = e->want, .n_want = n_want };
+    uint64_t begin = engine_now(e);
     int rc = e->params.forward(e->params.model, e->work, &batch, &logits);
     e->stats.steps++;
+    note_cost(e, act, engine_now(e) - begin);
     for (uint32_t i = 0; i < act->n_items; i++) {
         struct engine_stream *s = e->by_sched[act->items[i].id];
         const struct model_span *span = &e->spans[i];
-        bool wanted = at < n_want && e->want[at] == span->row0 + span->n_rows - 1;
-        const float *row = wanted && logits != NULL ? logits + (size_t)at * e->n_vocab : NULL;
+        uint32_t wanted = wanted_rows(s, span->n_rows);
+        const float *rows = logits != NULL ? logits + (size_t)at * e->n_vocab : NULL;
+        bool decodes = s->n_ids > s->r.n_prompt && s->seq.n_rows + 1 == s->n_ids;
         at += wanted;
-        e->stats.decode_rows += span->n_rows == 1 && s->n_ids > s->r.n_prompt;
-        e->stats.prefill_rows += span->n_rows > 1 || s->n_ids == s->r.n_prompt ? span->n_rows : 0;
-        if (rc < 0 && (rc != E_NONFINITE || (wanted && row == NULL)))
+        *(decodes ? &e->stats.decode_rows : &e->stats.prefill_rows) += span->n_rows;
+        if (rc < 0 && (rc != E_NONFINITE || (wanted > 0 && rows == NULL)))
             fail(e, s, rc);
         else
-            commit(e, s, span->n_rows, row); /* finds out itself whether its row is finite */
+            commit(e, s, span->n_rows, wanted, rows); /* finds out whether its rows are finite */
     }
     ASSERT(at == n_want);
 }

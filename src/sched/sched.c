@@ -18,6 +18,7 @@ struct entry {
     uint32_t n_known;      /* tokens: prompt and output */
     uint32_t n_done;       /* of them with rows written; 0 unless running */
     uint32_t n_rows;       /* decided for the coming step */
+    uint32_t n_guess;      /* rows it could use beyond the known tokens */
     uint32_t prev, next;   /* in its list; free entries use next */
 };
 
@@ -251,11 +252,30 @@ static uint32_t count_decodes(const struct sched *s)
     return n;
 }
 
+void sched_guess(struct sched *s, uint32_t id, uint32_t n)
+{
+    ASSERT(s->entries[id].state == RUNNING);
+    s->entries[id].n_guess = n;
+}
+
+/* Guessed rows for one decode: within the block it writes anyway, or while every running sequence
+ * could still take a block. */
+static uint32_t guess_rows(const struct sched *s, const struct entry *e, uint32_t n_blocks,
+                           uint32_t n_over)
+{
+    uint64_t after = (uint64_t)e->n_done + 1; /* rows with the one of its last token */
+    uint32_t len = s->params.block_len, n = (uint32_t)num_min(e->n_guess, n_over);
+    uint64_t own = (uint64_t)blocks_for(s, after) * len - after;
+    uint64_t spare = n_blocks > s->running.n + 1 ? n_blocks - s->running.n - 1 : 0;
+    return (uint32_t)num_min(n, own + spare * len);
+}
+
 /* Gives rows to the running sequences in order of arrival. NONE, or the sequence that must be
  * preempted first because an older one has no block for its next row. */
 static uint32_t share_rows(struct sched *s, uint32_t n_blocks)
 {
     uint32_t n_prefill = s->params.n_rows_max - count_decodes(s);
+    uint32_t n_guesses = s->params.n_guess_max;
     for (uint32_t i = s->running.first; i != NONE; i = s->entries[i].next) {
         struct entry *e = &s->entries[i];
         uint32_t left = e->n_known - e->n_done;
@@ -264,13 +284,17 @@ static uint32_t share_rows(struct sched *s, uint32_t n_blocks)
         if (e->paused || (!is_decode && n_prefill == 0))
             continue;
         uint64_t want = is_decode ? 1 : num_min(num_min(left, n_prefill), s->params.n_chunk_max);
-        uint32_t held = blocks_held(s, e);
+        uint32_t held = blocks_held(s, e), guesses = 0;
+        if (is_decode && e->n_guess > 0)
+            guesses = guess_rows(s, e, n_blocks, (uint32_t)num_min(n_prefill, n_guesses));
+        want += guesses;
+        n_guesses -= guesses;
         uint64_t room = ((uint64_t)held + n_blocks) * s->params.block_len - e->n_done;
         if (room == 0 && victim_for(s, i) != NONE)
             return victim_for(s, i);
         e->n_rows = (uint32_t)num_min(want, room);
         n_blocks -= blocks_for(s, (uint64_t)e->n_done + e->n_rows) - held;
-        n_prefill -= is_decode ? 0 : e->n_rows;
+        n_prefill -= is_decode ? guesses : e->n_rows;
     }
     return NONE;
 }
@@ -290,7 +314,7 @@ static void emit(struct sched *s, bool decodes, struct sched_act *act)
 static void requeue(struct sched *s, uint32_t id)
 {
     unlink_entry(s, id);
-    s->entries[id].n_done = 0;
+    s->entries[id].n_done = s->entries[id].n_guess = 0;
     link_entry(s, id, WAITING);
 }
 
@@ -334,6 +358,7 @@ void sched_ran(struct sched *s, uint32_t id, uint32_t n_rows, uint32_t n_new)
     ASSERT(n_rows <= e->n_known - e->n_done);
     e->n_done += n_rows;
     e->n_known += n_new;
+    e->n_guess = 0;
     ASSERT(e->n_done < e->n_known || n_new == 0);
 }
 

@@ -46,6 +46,7 @@ struct sched_params {
     uint32_t n_rows_max;    /* rows of a step, at least n_seqs_max */
     uint32_t n_chunk_max;   /* rows of one prompt in a step; 0: n_rows_max */
     uint32_t block_len;     /* tokens a block */
+    uint32_t n_guess_max;   /* guessed rows of a step, of all sequences together */
 };
 
 /* What only the KV memory knows. */
@@ -58,7 +59,7 @@ struct sched_facts {
 
 struct sched_item {
     uint32_t id;
-    uint32_t n_rows;        /* the next rows of the request; 1 for a decode */
+    uint32_t n_rows;        /* the next rows of the request; a decode: 1, and guesses */
 };
 
 /* ACT in the names: the C library has a SCHED_IDLE. */
@@ -80,11 +81,16 @@ NODISCARD int sched_add(struct sched *s, uint32_t n_prompt, uint32_t *id);
 void sched_remove(struct sched *s, uint32_t id);
 void sched_pause(struct sched *s, uint32_t id, bool paused);
 
+/* n tokens are guessed behind the known ones of a sequence that decodes: in the coming step it gets
+ * up to n rows more, as far as rows are over and no one lacks a block for them. Holds for one step.
+ */
+void sched_guess(struct sched *s, uint32_t id, uint32_t n);
+
 void sched_decide(struct sched *s, const struct sched_facts *facts, struct sched_act *act);
 /* Answers ADMIT: n_rows of the request's state were found, fewer than it has tokens. */
 void sched_admitted(struct sched *s, uint32_t id, uint32_t n_rows);
-/* An item ran: its rows are written, and n_new tokens (0 or more) were added behind the known
- * ones. */
+/* An item ran: n_rows of its rows are kept, and n_new tokens (0 or more) were added behind the
+ * known ones. */
 void sched_ran(struct sched *s, uint32_t id, uint32_t n_rows, uint32_t n_new);
 
 uint32_t sched_n_waiting(const struct sched *s);

@@ -346,6 +346,52 @@ static void random_day(void **state)
     }
 }
 
+/* Guessed rows: of the budget what is over, within the own block, or of blocks nobody needs; for
+ * one step; of all sequences together no more than was agreed. */
+static void guesses_take_what_is_over(void **state)
+{
+    (void)state;
+    struct sched *s;
+    struct sched_params p = { .n_seqs_max = 2, .n_requests_max = 2, .n_rows_max = 12,
+                              .block_len = 8, .n_guess_max = 6 };
+    struct sched_facts f = { .n_blocks_available = 10 };
+    struct sched_act act;
+    uint32_t a, b;
+    assert_int_equal(sched_create(&s, &p), 0);
+    assert_int_equal(sched_add(s, 3, &a), 0);
+    sched_decide(s, &f, &act);
+    sched_admitted(s, act.id, 0);
+    sched_decide(s, &f, &act);
+    sched_ran(s, a, 3, 1); /* decodes from here on: 3 of 4 rows are done */
+    sched_guess(s, a, 20);
+    sched_decide(s, &f, &act);
+    assert_int_equal(act.items[0].n_rows, 1 + 6); /* what was agreed */
+    sched_ran(s, a, 1, 1); /* none held; the guess is spent */
+    sched_decide(s, &f, &act);
+    assert_int_equal(act.items[0].n_rows, 1);
+    sched_guess(s, a, 6);
+    f.n_blocks_available = 2; /* 4 rows done: 3 more beside its own are in the block it has */
+    sched_decide(s, &f, &act);
+    assert_int_equal(act.items[0].n_rows, 1 + 3);
+    f.n_blocks_available = 10;
+    assert_int_equal(sched_add(s, 40, &b), 0);
+    sched_decide(s, &f, &act);
+    assert_int_equal(act.kind, SCHED_ACT_ADMIT);
+    sched_admitted(s, b, 0);
+    sched_guess(s, a, 4);
+    sched_decide(s, &f, &act);
+    assert_int_equal(act.n_items, 2); /* 1 + 4 rows, and a chunk for the rest of the budget */
+    assert_int_equal(act.items[0].n_rows, 5);
+    assert_int_equal(act.items[1].n_rows, 7);
+    sched_check(s);
+    for (uint32_t i = 0; i < 3; i++) /* two of three held: three rows, three tokens */
+        sched_ran(s, a, 1, 1);
+    sched_check(s);
+    sched_remove(s, a);
+    sched_remove(s, b);
+    sched_destroy(s);
+}
+
 int sched_test(void);
 int sched_test(void)
 {
@@ -358,6 +404,7 @@ int sched_test(void)
         cmocka_unit_test(preempts_a_paused_one_before_others),
         cmocka_unit_test(a_paused_request_does_not_block_the_door),
         cmocka_unit_test(refuses_when_full),
+        cmocka_unit_test(guesses_take_what_is_over),
         cmocka_unit_test(random_day),
     };
     return cmocka_run_group_tests_name("sched/sched", tests, NULL, NULL);
