@@ -114,8 +114,9 @@ static void check_attention(const struct kernel_table *k, const struct kernel_at
     float q[GROUP * DIM];
     float out[GROUP * DIM];
     fill(q, COUNT_OF(q));
-    void *scratch = aligned_alloc(64, kernel_attn_scratch(a, POS));
-    k->attn(a, &kv, POS, q, out, scratch);
+    struct kernel_attn_rows rows = { .q = q, .out = out, .pos0 = POS, .n_rows = 1 };
+    void *scratch = aligned_alloc(64, (kernel_attn_scratch(a, 1) + 63) / 64 * 64);
+    kernel_attn(k, a, &kv, &rows, scratch);
     uint32_t lo = a->window != 0 ? POS + 1 - a->window : 0;
     for (uint32_t g = 0; g < GROUP; g++) {
         double want[DIM];
