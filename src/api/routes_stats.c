@@ -145,14 +145,15 @@ static void put_steps(struct json_writer *w, const struct engine_report *r,
 
 static void put_rows(struct json_writer *w, const struct engine_report *r)
 {
-    static const char *const phases[] = { "queued", "prefill", "decode", "ended" };
+    static const char *const phases[] = { "queued", "fetch", "prefill", "decode",
+                                         "ended" };
     json_key(w, "at_work");
     json_begin_array(w);
     for (uint32_t i = 0; i < r->n_rows; i++) {
         const struct engine_row *row = &r->rows[i];
         json_begin_object(w);
         put_u(w, "request", row->request);
-        put_text(w, "phase", phases[row->phase < COUNT_OF(phases) ? row->phase : 3]);
+        put_text(w, "phase", phases[row->phase < COUNT_OF(phases) ? row->phase : 4]);
         json_key(w, "paused");
         json_write_bool(w, row->paused);
         put_u(w, "prompt", row->n_prompt);

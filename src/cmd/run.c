@@ -62,6 +62,7 @@ static const struct opt opts[] = {
       "keep the lines typed in FILE (default: only while the program runs)", 0, 0 },
     { "no-stats", 0, OPT_FLAG, offsetof(struct run_args, no_stats), NULL,
       "no line of timings at the end", 0, 0 },
+    CMD_STORE(struct run_args),
     CMD_KV(struct run_args),
     CMD_KV_POLICY(struct run_args),
     CMD_SPEC(struct run_args),
@@ -382,12 +383,14 @@ static int open_session(struct run_session *s, struct err *err)
                                 .kv_policy = s->args->kv_policy,
                                 .n_seqs_max = 1 };
     TRY(cmd_spec_open(&s->draft, &s->args->spec, &s->model, &ep, err));
+    TRY(cmd_store_open(&s->store, &s->args->store, &s->args->common, false, err));
+    TRY(cmd_store_bind(&ep, &s->store, &s->model, &s->args->common, err));
     return engine_create(&s->engine, &ep, err);
 }
 
 static void close_session(struct run_session *s)
 {
-    engine_destroy(s->engine);
+    cmd_store_finish(&s->store, s->engine, &s->args->common);
     api_chat_destroy(s->chat);
     cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);

@@ -12,10 +12,12 @@
 #include "base/json.h"
 #include "cmd/cmd.h"
 #include "cmd/spec.h"
+#include "cmd/store.h"
 #include "engine/engine.h"
 
 struct run_args {
     struct cmd_common common;
+    struct cmd_store_args store;
     const char *prompt, *file, *kv, *kv_policy, *system, *history;
     uint32_t n_tokens, n_ctx, top_k, penalty_window;
     double temp, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;
@@ -37,6 +39,7 @@ struct run_session {
     const struct run_args *args;
     struct cmd_model model;
     struct cmd_draft draft;
+    struct cmd_store store;
     struct engine *engine;
     struct api_chat *chat; /* NULL: --raw */
     struct clock clock;    /* borrowed by chat */

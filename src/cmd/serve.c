@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cmd/cmd.h"
 #include "cmd/spec.h"
+#include "cmd/store.h"
 #include "engine/engine.h"
 #include "os/file.h"
 
@@ -18,6 +19,7 @@ struct args {
     const char *host, *port_file, *kv, *kv_policy, *name, *pooling;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
+    struct cmd_store_args store;
     double drain_s;
     struct cmd_spec spec;
 };
@@ -50,6 +52,7 @@ static const struct opt opts[] = {
     { "responses", 0, OPT_U32, offsetof(struct args, n_responses), "N",
       "answers of /v1/responses kept in memory for previous_response_id; 0 keeps none "
       "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
+    CMD_STORE(struct args),
     CMD_KV(struct args),
     CMD_KV_POLICY(struct args),
     CMD_SPEC(struct args),
@@ -60,6 +63,7 @@ struct service {
     const struct args *args;
     struct cmd_model model;
     struct cmd_draft draft;
+    struct cmd_store store;
     struct engine *engine;
     struct api_server *server;
     struct clock clock;
@@ -114,6 +118,8 @@ static int open_engine(struct service *s, struct err *err)
                                .queue_s_max = 30,
                                .hash_seed = secret };
     TRY(cmd_spec_open(&s->draft, &s->args->spec, &s->model, &p, err));
+    TRY(cmd_store_open(&s->store, &s->args->store, &s->args->common, false, err));
+    TRY(cmd_store_bind(&p, &s->store, &s->model, &s->args->common, err));
     return engine_create(&s->engine, &p, err);
 }
 
@@ -155,7 +161,7 @@ static int open_service(struct service *s, struct err *err)
 static void close_service(struct service *s)
 {
     api_server_destroy(s->server);
-    engine_destroy(s->engine);
+    cmd_store_finish(&s->store, s->engine, &s->args->common);
     cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);
     mem_free(s->name);
@@ -171,6 +177,14 @@ static int announce(const struct service *s, struct err *err)
     cmd_say(&s->args->common, "%s: %s, %.1f M parameters; context %u, KV %.0f MiB, %s", s->name,
             info->family, (double)info->n_params * 1e-6, ei.n_ctx,
             (double)ei.kv_bytes / (1 << 20), device_name(s->model.device));
+    if (s->store.store != NULL) {
+        struct kv_store_stats st;
+        kv_store_stats(s->store.store, &st);
+        cmd_say(&s->args->common, "kv store %s: %s, %s, %u blocks, %.1f of %.1f MiB",
+                s->args->store.dir, kv_store_state_name(st.state),
+                os_volume_engine_name(s->store.volume), st.n_blocks,
+                (double)st.disk_bytes / (1 << 20), (double)st.max_bytes / (1 << 20));
+    }
     cmd_say(&s->args->common, "listening on http://%s:%u/v1 (Ctrl-C ends)", s->args->host, port);
     if (s->args->port_file == NULL)
         return 0;

@@ -167,6 +167,7 @@ static int make_parts(struct engine *e)
     struct kv_prefix_params pp = { .pool = e->pool, .block_len = l->block_len,
                                    .seed = p->hash_seed, .off = !e->info.sharing,
                                    .policy = p->kv_policy, .clock = &p->clock };
+    engine_tier_watch(e, &pp);
     TRY(kv_prefix_create(&e->prefix, &pp));
     struct sched_params sp = { .n_seqs_max = p->n_seqs_max, .n_requests_max = e->n_requests_max,
                                .n_rows_max = p->n_rows_step, .block_len = l->block_len,
@@ -210,6 +211,7 @@ static int make_memory(struct engine *e)
 
 static void free_all(struct engine *e)
 {
+    engine_tier_close(e);
     kv_prefix_destroy(e->prefix);
     kv_pool_destroy(e->pool);
     sched_destroy(e->sched);
@@ -262,6 +264,7 @@ static int build(struct engine *e, struct err *err)
     if (rc < 0)
         return err_set(err, rc, "engine with %zu bytes of KV memory: %s", e->info.kv_bytes,
                        err_code_text(rc));
+    TRY(engine_tier_open(e, err));
     if (pthread_create(&e->thread, NULL, run_engine, e) != 0)
         return err_set(err, E_NOMEM, "cannot start the engine's thread");
     return 0;

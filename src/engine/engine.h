@@ -37,7 +37,9 @@
 #include "engine/meter.h"
 #include "engine/sampler.h"
 #include "engine/spec.h"
+#include "kv/mover.h"
 
+struct kv_store;
 struct model;
 struct model_batch;
 struct model_work;
@@ -72,6 +74,12 @@ struct engine_params {
     uint32_t n_spec;           /* guesses a sequence and step at most; 0: ENGINE_SPEC_DEFAULT */
     const struct model *draft; /* ENGINE_SPEC_DRAFT: of the same vocabulary; outlives the engine */
     bool no_sharing;           /* recompute every prefix: for tests and measurements */
+    /* A store of blocks on a disk below the memory; NULL: none. Borrowed; one engine a store.
+     * identity: a digest of all that state depends on beside salt and tokens (build, processor
+     * level, model, KV type, block length). */
+    struct kv_store *store;
+    uint8_t store_identity[32];
+    const char *store_name;    /* of the model, for people */
     uint64_t hash_seed;        /* secret key of the prefix index; random in a server */
     bool check;                /* walk all invariants after every step: tests */
     /* NULL: model_forward. Tests put faults in front of it (F-46). */
@@ -136,6 +144,7 @@ const char *engine_finish_name(enum engine_finish f); /* "stop", "length", "canc
 struct engine_usage {
     uint32_t prompt_tokens;
     uint32_t cached_tokens;    /* of the prompt, not computed again */
+    uint32_t loaded_tokens;    /* of these, read from the store */
     uint32_t completion_tokens;/* TOKEN events; an end token or stop id is not one */
     uint32_t drafted_tokens;   /* guesses run beside the answer's own tokens */
     uint32_t accepted_tokens;  /* of them */
@@ -190,7 +199,8 @@ void engine_stream_cancel(struct engine_stream *s);
 /* Cancels what still runs and gives the stream back. NULL is fine. */
 void engine_stream_close(struct engine_stream *s);
 
-enum engine_phase { ENGINE_QUEUED, ENGINE_PREFILL, ENGINE_DECODE, ENGINE_ENDED };
+/* FETCH: waits for stored blocks of its prefix. */
+enum engine_phase { ENGINE_QUEUED, ENGINE_FETCH, ENGINE_PREFILL, ENGINE_DECODE, ENGINE_ENDED };
 struct engine_progress {
     enum engine_phase phase;
     uint32_t prefill_done, prefill_total; /* prompt rows; done includes cached ones */
@@ -208,6 +218,11 @@ struct engine_stats {
     uint64_t drafted_tokens, accepted_tokens; /* speculation: guesses run, and of them right */
     uint64_t preemptions, evictions;
     uint64_t busy_ns;                /* inside steps */
+    /* The store, in blocks. hits: stored and not resident when a request came; loaded: of these,
+     * read, verified and published; bypassed: computing was thought quicker; late: requests that
+     * stopped waiting. */
+    uint64_t store_hits, store_loaded, store_bypassed, store_late;
+    struct kv_mover_stats store;     /* all zero: none */
 };
 void engine_stats(const struct engine *e, struct engine_stats *out);
 /* Latencies, the last steps and decisions, the requests at work (engine/meter.h). */

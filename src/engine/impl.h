@@ -63,6 +63,12 @@ struct engine_stream {
     uint32_t place;              /* ENGINE_NO_PLACE: not running */
     struct kv_seq seq;
     struct kv_key root;
+    /* the store's names; keys NULL: there is none */
+    struct kv_digest store_root, *keys; /* (n_limit / B) */
+    struct engine_str salt;
+    uint32_t n_keys, n_offered;  /* blocks named; of them known to the store or queued for it */
+    uint32_t n_found, n_loaded;  /* blocks not computed by this request; of them read */
+    bool rooted, asked_store, fetching;
     int32_t *ids;                /* (n_limit) prompt and output */
     uint32_t n_ids;
     int32_t *forbid;             /* end tokens and stop ids, until min_tokens */
@@ -122,6 +128,11 @@ struct engine {
     uint32_t step_seqs, step_rows; /* of the coming step, as far as guesses are made */
     struct buf piece, text;      /* scratch, room reserved */
     struct engine_stats stats;
+    struct kv_mover *mover;      /* NULL: no store */
+    struct engine_fetch *fetches; /* (n_seqs_max) */
+    kv_block *fetch_tables;      /* (n_seqs_max, table_cap) */
+    uint32_t n_fetches;
+    double rows_per_s;           /* of prefill, smoothed; 0: not yet */
     uint64_t rows_ns;            /* when the meter last got the list of requests */
 };
 
@@ -137,6 +148,21 @@ bool engine_step(struct engine *e, bool cancel_all);
 void engine_take(struct engine *e, struct engine_stream *s); /* from inbox into the schedule */
 bool engine_has_timers(const struct engine *e);              /* paused or impatient requests */
 void engine_count(struct engine *e);                         /* the counters that are levels */
+/* tier.c: lower tiers. All do nothing without a store. */
+struct engine_fetch;
+void engine_tier_watch(struct engine *e, struct kv_prefix_params *p);
+NODISCARD int engine_tier_open(struct engine *e, struct err *err);
+void engine_tier_close(struct engine *e);
+/* The request shall be admitted: true if it has to wait for blocks first. */
+bool engine_tier_fetch(struct engine *e, struct engine_stream *s);
+void engine_tier_poll(struct engine *e);
+void engine_tier_leave(struct engine *e, struct engine_stream *s); /* it ends */
+void engine_tier_offer(struct engine *e, struct engine_stream *s); /* what it published */
+/* What this request computed is suspect: it shall not be found again. */
+void engine_tier_distrust(struct engine *e, struct engine_stream *s);
+void engine_tier_note_prefill(struct engine *e, uint32_t n_rows, uint64_t ns);
+void engine_tier_count(struct engine *e);
+void engine_tier_check(const struct engine *e);
 /* request.c: token by token; end gives everything back. */
 /* False: it has ended, and s may be gone. */
 bool engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);

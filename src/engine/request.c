@@ -85,6 +85,7 @@ void engine_end(struct engine *e, struct engine_stream *s, enum engine_finish fi
         free_tail(e, s);
     if (finish == ENGINE_LENGTH && s->done.stop_index >= 0)
         finish = ENGINE_STOP; /* the last bytes completed a stop string */
+    engine_tier_leave(e, s);
     give_back(e, s);
     account(e, s, finish);
     s->done.finish = finish;

@@ -26,7 +26,8 @@ void engine_take(struct engine *e, struct engine_stream *s)
 bool engine_has_timers(const struct engine *e)
 {
     for (const struct engine_stream *s = e->live; s != NULL; s = s->next)
-        if (e->params.queue_s_max > 0.0 || atomic_load_explicit(&s->paused, memory_order_relaxed))
+        if (s->fetching || e->params.queue_s_max > 0.0 ||
+            atomic_load_explicit(&s->paused, memory_order_relaxed))
             return true;
     return false;
 }
@@ -63,7 +64,7 @@ static bool mind_reader(struct engine *e, struct engine_stream *s, uint64_t now)
     s->room = room;
     if (pause != paused) {
         atomic_store_explicit(&s->paused, pause, memory_order_relaxed);
-        sched_pause(e->sched, s->sched_id, pause);
+        sched_pause(e->sched, s->sched_id, pause || s->fetching);
         engine_note(e, s, pause ? ENGINE_D_PAUSE : ENGINE_D_RESUME);
     }
     return !pause || !later_than(now, s->stall_ns, e->params.stall_s_max);
@@ -117,6 +118,7 @@ static void admit(struct engine *e, struct engine_stream *s)
     if (s->admit_ns == 0) {
         s->admit_ns = engine_now(e);
         s->done.usage.cached_tokens = n;
+        s->done.usage.loaded_tokens = (uint32_t)num_min(s->n_loaded * e->info.block_len, n);
         e->stats.prompt_tokens += s->r.n_prompt;
         e->stats.cached_tokens += n;
         atomic_store_explicit(&s->phase, ENGINE_PREFILL, memory_order_relaxed);
@@ -138,6 +140,7 @@ static void preempt(struct engine *e, struct engine_stream *s)
     s->place = ENGINE_NO_PLACE;
     engine_spec_end(e, s);
     s->done.usage.preemptions++;
+    s->asked_store = false; /* what it gives back now may have to come from there */
     e->stats.preemptions++;
     engine_note(e, s, ENGINE_D_PREEMPT);
 }
@@ -149,7 +152,7 @@ static void decide(struct engine *e, struct sched_act *act)
         struct sched_facts facts = { .n_blocks_available = kv_prefix_available(e->prefix),
                                      .cached = cached_rows, .ctx = e };
         sched_decide(e->sched, &facts, act);
-        if (act->kind == SCHED_ACT_ADMIT)
+        if (act->kind == SCHED_ACT_ADMIT && !engine_tier_fetch(e, e->by_sched[act->id]))
             admit(e, e->by_sched[act->id]);
         else if (act->kind == SCHED_ACT_PREEMPT)
             preempt(e, e->by_sched[act->id]);
@@ -221,14 +224,18 @@ static void fail(struct engine *e, struct engine_stream *s, int rc)
     }
     struct err err = { 0 };
     (void)err_set(&err, rc, "the model's computation failed: %s", err_code_text(rc));
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
     engine_end(e, s, ENGINE_ERROR, rc, err.text);
     kv_prefix_forget(e->prefix); /* what it computed is suspect: nobody shall share it */
+    engine_tier_distrust(e, s);
+    engine_stream_unref(s);
 }
 
 /* n_rows more rows hold, and n_new tokens follow. */
 static void advance(struct engine *e, struct engine_stream *s, uint32_t n_rows, uint32_t n_new)
 {
     kv_seq_advance(&s->seq, s->ids, n_rows);
+    engine_tier_offer(e, s);
     sched_ran(e->sched, s->sched_id, n_rows, n_new);
     atomic_store_explicit(&s->prefill_done, (uint32_t)num_min(s->seq.n_rows, s->r.n_prompt),
                           memory_order_relaxed);
@@ -310,6 +317,7 @@ static void check_all(const struct engine *e)
     uint32_t n_held = 0;
     kv_prefix_check(e->prefix);
     sched_check(e->sched);
+    engine_tier_check(e);
     for (const struct engine_stream *s = e->live; s != NULL; s = s->next) {
         CHECK((s->place != ENGINE_NO_PLACE) == sched_is_running(e->sched, s->sched_id));
         if (s->place == ENGINE_NO_PLACE)
@@ -328,6 +336,7 @@ void engine_count(struct engine *e)
     e->stats.blocks_used = e->info.n_blocks - kv_prefix_available(e->prefix);
     e->stats.blocks_cached = kv_prefix_idle_count(e->prefix);
     e->stats.evictions = kv_prefix_evictions(e->prefix);
+    engine_tier_count(e);
 }
 
 /* The requests at work, for whoever looks; at most every ROWS_EVERY_NS while there is work. */
@@ -375,12 +384,17 @@ bool engine_step(struct engine *e, bool cancel_all)
     struct sched_act act;
     uint64_t begin = engine_now(e);
     struct engine_stats before = e->stats;
+    engine_tier_poll(e);
     sweep(e, cancel_all);
     decide(e, &act);
     bool ran = act.kind == SCHED_ACT_RUN;
     uint32_t n_seqs = ran ? act.n_items : 0;
     if (ran)
         run_batch(e, &act);
+    uint64_t ran_ns = engine_now(e);
+    if (ran)
+        engine_tier_note_prefill(e, (uint32_t)(e->stats.prefill_rows - before.prefill_rows),
+                                 ran_ns - begin);
     if (e->params.check)
         check_all(e);
     engine_count(e);

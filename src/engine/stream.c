@@ -165,6 +165,13 @@ static int copy_request(struct engine_stream *s, const struct engine_request *r)
     s->r.stops = NULL; /* copied into s->stop */
     s->root = kv_prefix_root(e->prefix, r->salt.data, r->salt.len);
     s->r.salt = (struct engine_str){ NULL, 0 };
+    if (e->mover != NULL) {
+        s->salt = (struct engine_str){ copy(&s->arena, r->salt.data, r->salt.len, 1),
+                                       r->salt.len };
+        s->keys = arena_alloc(&s->arena, s->n_limit / e->info.block_len + 1, sizeof *s->keys);
+        if (s->salt.data == NULL || s->keys == NULL)
+            return E_NOMEM;
+    }
     TRY(copy_stops(s, r));
     buf_init(&s->done.text, 4096);
     for (int i = 0; i < ENGINE_STOP_BYTES_MAX + 64; i++)

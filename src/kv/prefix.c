@@ -28,6 +28,8 @@ struct kv_prefix {
     uint32_t block_len;
     uint64_t seed;
     bool off;
+    void (*on_unpublish)(void *ctx, kv_block b);
+    void *ctx;
     uint32_t n_blocks;
     struct node *nodes;     /* (n_blocks) */
     int32_t *ids;           /* (n_blocks, block_len) */
@@ -71,6 +73,7 @@ int kv_prefix_create(struct kv_prefix **out, const struct kv_prefix_params *para
         return E_NOMEM;
     *p = (struct kv_prefix){ .pool = params->pool, .block_len = params->block_len,
                              .seed = params->seed, .off = params->off, .n_blocks = n,
+                             .on_unpublish = params->on_unpublish, .ctx = params->ctx,
                              .bucket_mask = n_buckets - 1, .clock = params->clock };
     p->nodes = mem_alloc(n, sizeof *p->nodes);
     p->ids = mem_alloc(n, params->block_len * sizeof *p->ids);
@@ -214,6 +217,8 @@ static void unpublish(struct kv_prefix *p, kv_block b)
     kv_policy_evict(p->policy, b);
     if (n->parent != KV_BLOCK_NONE)
         offer_leaf(p, n->parent);
+    if (p->on_unpublish != NULL)
+        p->on_unpublish(p->ctx, b);
 }
 
 static void evict_one(struct kv_prefix *p)

@@ -48,6 +48,9 @@ struct kv_prefix_params {
     bool off;            /* no sharing: publish and match do nothing, take and put go to the pool */
     const char *policy;  /* one that lives with leaves; NULL: KV_POLICY_DEFAULT */
     const struct clock *clock; /* ages of blocks; borrowed; NULL: time stands still */
+    /* NULL: none. A published block is given up: its bytes may change from now on. */
+    void (*on_unpublish)(void *ctx, kv_block b);
+    void *ctx;
 };
 
 /* E_RANGE, E_NOMEM; E_NOT_FOUND, E_UNSUPPORTED for the policy. */

@@ -259,20 +259,30 @@ static int make_room(struct kv_store *s, size_t bytes, bool moves)
     return 0;
 }
 
+static int prepare(struct kv_store *s, size_t bytes, bool moves)
+{
+    TRY(make_room(s, bytes, moves));
+    if (s->active != NO_SEGMENT)
+        return 0;
+    int rc = begin_segment(s);
+    if (rc == 0 || rc == E_LIMIT || rc == E_NOMEM)
+        return rc;
+    kv_store_fail(s, rc == E_FULL || rc == E_DENIED ? KV_STORE_READ_ONLY : KV_STORE_OFF, errno,
+                  "a new segment cannot be made");
+    return E_DENIED;
+}
+
+int kv_store_prepare(struct kv_store *s, size_t payload, uint32_t n_tokens)
+{
+    if (s->stats.state != KV_STORE_ON)
+        return E_DENIED;
+    return prepare(s, kv_record_bytes(payload, n_tokens), false);
+}
+
 int kv_stage_put(struct kv_store *s, const struct kv_record *r, uint64_t tick, bool moves)
 {
     size_t bytes = kv_record_bytes(r->bytes, r->n_tokens);
-    TRY(make_room(s, bytes, moves));
-    if (s->active == NO_SEGMENT) {
-        int rc = begin_segment(s);
-        if (rc == E_LIMIT || rc == E_NOMEM)
-            return rc;
-        if (rc < 0) {
-            kv_store_fail(s, rc == E_FULL || rc == E_DENIED ? KV_STORE_READ_ONLY : KV_STORE_OFF,
-                          errno, "a new segment cannot be made");
-            return E_DENIED;
-        }
-    }
+    TRY(prepare(s, bytes, moves));
     pthread_mutex_lock(&s->lock); /* the index file grows with the segment: take only its part */
     struct segment g = s->segments[s->active];
     pthread_mutex_unlock(&s->lock);

@@ -63,6 +63,8 @@ struct kv_store_params {
  * the folder holds a store of another version, or encrypted and no key was given. */
 NODISCARD int kv_store_open(struct kv_store **out, const struct kv_store_params *params,
                             struct err *err);
+/* The smallest max_bytes that takes blocks of this size. */
+uint64_t kv_store_bytes_for(size_t payload, uint32_t n_tokens);
 /* What is staged is lost. */
 void kv_store_close(struct kv_store *s);
 /* (32) Secret under which this store's names are made; for kv_hasher_create. */
@@ -85,6 +87,9 @@ struct kv_record {
 uint32_t kv_store_find(struct kv_store *s, const struct kv_digest *keys, uint32_t n);
 bool kv_store_has(struct kv_store *s, const struct kv_digest *key);
 
+/* Makes room in buffer, segment and budget for a record of this size: what may take long of staging
+ * it. The codes of stage. */
+NODISCARD int kv_store_prepare(struct kv_store *s, size_t payload, uint32_t n_tokens);
 /* Copies a record into the write buffer. 0; E_BUSY: it is there already; E_NOT_FOUND: its parent is
  * not; E_FULL: commit first; E_LIMIT: collect first; E_DENIED: nothing is written any more;
  * E_RANGE: larger than a segment; E_NOMEM. */

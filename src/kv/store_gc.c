@@ -125,6 +125,17 @@ static uint32_t next_entries(struct kv_store *s, struct entry *out, uint32_t max
     return n;
 }
 
+static void drop_one(struct kv_store *s, const struct entry *e)
+{
+    pthread_mutex_lock(&s->lock);
+    uint32_t i = kv_index_find(s, &e->key);
+    if (i != NO_ENTRY) {
+        kv_index_drop(s, i);
+        s->stats.dropped_cold++;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 /* Reads one record of the victim, verifies it, stages it again. A bad one is dropped here. */
 static int move(struct kv_store *s, const struct segment *from, const struct entry *e)
 {
@@ -148,6 +159,10 @@ static int move(struct kv_store *s, const struct segment *from, const struct ent
                            .model = e->model, .data = (uint8_t *)(uintptr_t)payload,
                            .bytes = e->payload };
     int rc = kv_stage_put(s, &r, e->tick, true);
+    if (rc == E_RANGE) { /* of a time when the budget was larger */
+        drop_one(s, e);
+        return 0;
+    }
     if (rc != E_FULL)
         return rc;
     TRY(kv_store_commit(s));

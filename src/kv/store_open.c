@@ -183,6 +183,14 @@ static uint64_t segment_size(uint64_t max_bytes)
     return num_max(bytes / PAGE * PAGE, 8 * PAGE);
 }
 
+uint64_t kv_store_bytes_for(size_t payload, uint32_t n_tokens)
+{
+    uint64_t bytes = KV_STORE_BYTES_MIN;
+    while (segment_size(bytes) < kv_record_bytes(payload, n_tokens) + SEG_FIRST)
+        bytes += bytes / 4;
+    return bytes;
+}
+
 static int open_parts(struct kv_store *s, struct err *err)
 {
     int rc = make_parts(s);

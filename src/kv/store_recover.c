@@ -175,8 +175,9 @@ static int take_segment(struct kv_store *s, const struct found *f)
         rc = take_entries(s, f, slot, bytes, &kept);
         if (kept < f->idx_bytes) {
             s->stats.n_cut++;
-            kv_store_log(s, "kv store: segment %" PRIx64 ": cut %" PRIu64 " bytes of torn index",
-                         f->id, f->idx_bytes - kept);
+            if (!s->params.look)
+                kv_store_log(s, "kv store: segment %" PRIx64 ": cut %" PRIu64
+                             " bytes of torn index", f->id, f->idx_bytes - kept);
             if (!s->params.look && s->stats.state == KV_STORE_ON)
                 (void)s->disk->table->truncate(s->disk, f->idx_file, kept);
         }
