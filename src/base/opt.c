@@ -206,6 +206,21 @@ int opt_parse(const struct opt_table *table, int argc, char **argv, void *target
     return 0;
 }
 
+int opt_set(const struct opt_table *table, const char *name, const char *value, void *target,
+            struct err *err)
+{
+    const struct opt *o = find(table, name, strlen(name), '\0');
+    if (o == NULL)
+        return unknown(table, name, err);
+    if (o->kind != OPT_FLAG)
+        return store(o, value, target, err);
+    bool on = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+    if (!on && strcmp(value, "false") != 0 && strcmp(value, "0") != 0)
+        return bad_value(o, value, "true or false", err);
+    *(bool *)((char *)target + o->offset) = on;
+    return 0;
+}
+
 static void pad_to(struct buf *out, size_t line_start, size_t column)
 {
     while (out->len - line_start < column)

@@ -55,6 +55,19 @@ struct opt_table {
  * words. */
 NODISCARD int opt_parse(const struct opt_table *table, int argc, char **argv, void *target,
                         struct opt_list *words, struct err *err);
+/* One option by name, with its value as text; flags take true or false. E_USAGE. */
+NODISCARD int opt_set(const struct opt_table *table, const char *name, const char *value,
+                      void *target, struct err *err);
+/* Lines "name = value"; '#' begins a comment line. Errors name the line; the names in `except`
+ * (NULL-terminated) are refused. text is changed, and must live as long as target's text values. */
+NODISCARD int opt_parse_config(const struct opt_table *table, char *text,
+                               const char *const *except, void *target, struct err *err);
+/* Environment variables: prefix, then the name in capitals with '_' for '-' (NARU_KV_BYTES). Those
+ * of `except` are not looked at. */
+NODISCARD int opt_parse_env(const struct opt_table *table, const char *prefix,
+                            const char *const *except, void *target, struct err *err);
+/* The value as opt_set would take it; nothing for a text that is NULL and for lists. */
+void opt_show(const struct opt *o, const void *target, struct buf *out);
 /* Aligned lines "  -t, --threads N   help ...", wrapped at 96 columns. */
 void opt_help(const struct opt_table *table, struct buf *out);
 

@@ -95,7 +95,7 @@ int cmd_main(int argc, char **argv)
     return v != NULL ? v->run(v, argc - 2, argv + 2) : unknown_verb(name);
 }
 
-static int check_log(const struct cmd_common *c, struct err *err)
+int cmd_check_common(const struct cmd_common *c, struct err *err)
 {
     static const char *const levels[] = { "quiet", "info", "debug" };
     for (size_t i = 0; i < COUNT_OF(levels); i++)
@@ -110,12 +110,14 @@ int cmd_parse(const struct cmd_verb *verb, int argc, char **argv, struct cmd_com
     struct opt_list no_words = { .n = 0 };
     struct opt_list *w = words != NULL ? words : &no_words;
     struct err err = { 0 };
-    int rc = opt_parse(verb->table, argc, argv, args, w, &err);
+    int rc = opt_parse_env(verb->table, "NARU_", CMD_COMMAND_LINE_ONLY, args, &err);
+    if (rc == 0)
+        rc = opt_parse(verb->table, argc, argv, args, w, &err);
     *done = true;
     if (rc == 0 && args->help)
         return print_help(verb);
     if (rc == 0)
-        rc = check_log(args, &err);
+        rc = cmd_check_common(args, &err);
     if (rc == 0 && words == NULL && no_words.n > 0)
         rc = err_set(&err, E_USAGE, "unexpected argument: %s; options begin with --",
                      no_words.items[0]);

@@ -83,11 +83,17 @@ int cmd_main(int argc, char **argv);
 const char *cmd_version(void); /* "0.1.0" */
 const char *cmd_commit(void);
 
-/* Parses argv into args (whose first member is struct cmd_common). *done is set when the verb is
+/* Parses the environment (NARU_THREADS=4), then argv, into args (whose first member is struct
+ * cmd_common). *done is set when the verb is
  * over: help was printed, or the options were wrong (return value: the exit status). words may be
  * NULL when the verb takes none: one word is then an error. */
 int cmd_parse(const struct cmd_verb *verb, int argc, char **argv, struct cmd_common *args,
               struct opt_list *words, bool *done);
+
+/* The options that a file or the environment cannot set, NULL behind the last. */
+extern const char *const CMD_COMMAND_LINE_ONLY[];
+/* What no table can check. E_USAGE. */
+NODISCARD int cmd_check_common(const struct cmd_common *c, struct err *err);
 
 /* Prints "naru VERB: text" to stderr; returns CMD_USAGE for E_USAGE, else CMD_WORLD. */
 int cmd_fail(const struct cmd_verb *verb, const struct err *err);

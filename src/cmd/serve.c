@@ -1,7 +1,9 @@
 /* naru serve: a model behind HTTP. This file opens and closes; routes live in api, work in the
  * engine. SIGTERM or SIGINT: no new connections, running answers get drain seconds, then they are
- * ended with an error event (A-15); a second signal ends them at once. */
+ * ended with an error event (A-15); a second signal ends them at once. SIGHUP: the options are read
+ * again; what can change while requests run does, a file that is wrong changes nothing (G-15). */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,13 +11,16 @@
 #include "api/server.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
+#include "cmd/config.h"
 #include "cmd/spec.h"
 #include "cmd/store.h"
 #include "engine/engine.h"
 #include "os/file.h"
+#include "os/notify.h"
 
 struct args {
     struct cmd_common common;
+    struct cmd_config_args file;
     const char *host, *port_file, *kv, *kv_policy, *name, *pooling;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
@@ -56,11 +61,16 @@ static const struct opt opts[] = {
     CMD_KV(struct args),
     CMD_KV_POLICY(struct args),
     CMD_SPEC(struct args),
+    CMD_CONFIG(struct args),
 };
 static const struct opt_table table = { opts, COUNT_OF(opts) };
 
 struct service {
-    const struct args *args;
+    const struct args *args;   /* as it started */
+    struct cmd_config *config; /* for a reload */
+    struct args live;          /* as of the last reload; the main thread's */
+    char *first_text;          /* the file as it was at the start: args points into it */
+    _Atomic bool quiet;
     struct cmd_model model;
     struct cmd_draft draft;
     struct cmd_store store;
@@ -123,7 +133,17 @@ static int open_engine(struct service *s, struct err *err)
     return engine_create(&s->engine, &p, err);
 }
 
-static void log_line(void *ctx, const char *line) { cmd_say(ctx, "%s", line); }
+static void log_line(void *ctx, const char *line)
+{
+    struct service *s = ctx;
+    if (!atomic_load(&s->quiet))
+        cmd_say(&(struct cmd_common){ .log = "info" }, "%s", line);
+}
+
+static bool is_quiet(const struct args *a)
+{
+    return a->common.log != NULL && strcmp(a->common.log, "quiet") == 0;
+}
 
 static int open_service(struct service *s, struct err *err)
 {
@@ -154,7 +174,7 @@ static int open_service(struct service *s, struct err *err)
                             .sampler = cmd_sampler_defaults(),
                             .n_responses = s->args->n_responses,
                             .log = log_line,
-                            .log_ctx = (void *)(uintptr_t)&s->args->common };
+                            .log_ctx = s };
     return api_server_create(&s->server, &p, err);
 }
 
@@ -165,6 +185,7 @@ static void close_service(struct service *s)
     cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);
     mem_free(s->name);
+    mem_free(s->first_text);
 }
 
 /* Tells where it listens: to a person, and to a program that asked for a file. */
@@ -200,38 +221,79 @@ static void block_signals(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
 /* A second signal while draining: no more patience. */
 static void leave_now(UNUSED int signal_number) { _Exit(CMD_WORLD); }
 
+/* What the table cannot check and what need not open the model. */
+static int check_args(const struct args *a, struct err *err)
+{
+    uint32_t ignored;
+    TRY(cmd_kv_type(a->kv, &ignored, err));
+    TRY(cmd_kv_policy(a->kv_policy, err));
+    return pooling_of(a->pooling, &ignored, err);
+}
+
+static void say_change(void *ctx, const char *name, const char *was, const char *now)
+{
+    const struct service *s = ctx;
+    bool at_once = strcmp(name, "drain") == 0 || strcmp(name, "log") == 0;
+    cmd_say(&s->live.common, "reload: %s: %s -> %s%s", name, *was != '\0' ? was : "(default)",
+            *now != '\0' ? now : "(default)", at_once ? "" : " (takes a restart)");
+}
+
+static void reload(struct service *s)
+{
+    struct args fresh;
+    struct err err = { 0 };
+    char *old = s->config->text; /* s->live points into it until the end of this function */
+    os_notify_reloading(clock_now_ns(&s->clock));
+    s->config->text = NULL;
+    int rc = cmd_config_load(s->config, &fresh, &err);
+    if (rc == 0)
+        rc = check_args(&fresh, &err);
+    if (rc < 0) {
+        cmd_config_fini(s->config);
+        s->config->text = old;
+        fprintf(stderr, "reload: %s; nothing was changed\n", err.text);
+    } else {
+        if (cmd_config_diff(s->config, &s->live, &fresh, say_change, s) == 0)
+            cmd_say(&s->live.common, "reload: nothing has changed");
+        s->live = fresh;
+        atomic_store(&s->quiet, is_quiet(&fresh));
+        mem_free(old);
+    }
+    os_notify("READY=1");
+}
+
 static void wait_for_end(struct service *s, const sigset_t *set)
 {
     int sig = 0;
-    sigwait(set, &sig);
-    cmd_say(&s->args->common,
+    os_notify("READY=1");
+    for (sigwait(set, &sig); sig == SIGHUP; sigwait(set, &sig))
+        reload(s);
+    os_notify("STOPPING=1");
+    cmd_say(&s->live.common,
             "ending: answers in progress get %.0f s; a second signal ends at once",
-            s->args->drain_s);
+            s->live.drain_s);
     signal(SIGINT, leave_now);
     signal(SIGTERM, leave_now);
     pthread_sigmask(SIG_UNBLOCK, set, NULL);
-    api_server_drain(s->server, s->args->drain_s);
+    api_server_drain(s->server, s->live.drain_s);
 }
 
-static int serve(const struct cmd_verb *verb, int argc, char **argv)
+static int run_service(const struct cmd_verb *verb, struct cmd_config *config,
+                       const struct args *a)
 {
-    struct args a = {
-        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10,
-        .n_responses = 1024
-    };
-    bool done;
-    int status = cmd_parse(verb, argc, argv, &a.common, NULL, &done);
-    if (done)
-        return status;
     struct err err = { 0 };
-    struct service s = { .args = &a, .clock = clock_system() };
+    struct service s = { .args = a, .live = *a, .config = config, .first_text = config->text,
+                         .clock = clock_system() };
     sigset_t set;
+    config->text = NULL; /* kept by the service; a reload brings its own */
+    atomic_store(&s.quiet, is_quiet(a));
     block_signals(&set);
     int rc = open_service(&s, &err);
     if (rc == 0)
@@ -240,6 +302,42 @@ static int serve(const struct cmd_verb *verb, int argc, char **argv)
         wait_for_end(&s, &set);
     close_service(&s);
     return rc == 0 ? CMD_OK : cmd_fail(verb, &err);
+}
+
+static int print_config(const struct cmd_verb *verb, const struct cmd_config *config,
+                        const struct args *a)
+{
+    struct buf out;
+    buf_init(&out, CMD_CONFIG_BYTES_MAX);
+    cmd_config_print(config, a, &out);
+    return cmd_print(verb, &out);
+}
+
+static int serve(const struct cmd_verb *verb, int argc, char **argv)
+{
+    const struct args defaults = {
+        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10,
+        .n_responses = 1024
+    };
+    struct args a = defaults;
+    bool done;
+    int status = cmd_parse(verb, argc, argv, &a.common, NULL, &done);
+    if (done)
+        return status;
+    struct cmd_config config = { .verb = verb, .argc = argc, .argv = argv, .defaults = &defaults,
+                                 .bytes = sizeof defaults, .at = offsetof(struct args, file) };
+    struct err err = { 0 };
+    int rc = cmd_config_load(&config, &a, &err);
+    if (rc == 0)
+        rc = check_args(&a, &err);
+    if (rc < 0)
+        status = cmd_fail(verb, &err);
+    else if (a.file.check_config)
+        status = print_config(verb, &config, &a);
+    else
+        status = run_service(verb, &config, &a);
+    cmd_config_fini(&config);
+    return status;
 }
 
 const struct cmd_verb CMD_SERVE = {
@@ -252,6 +350,7 @@ const struct cmd_verb CMD_SERVE = {
              "there is no access control yet, so put nothing but trusted networks in front of it.\n"
              "Requests that do not say how to sample get what `naru run` uses.",
     .examples = "  naru serve\n"
+                "  naru serve --config /etc/naru/naru.conf --check-config\n"
                 "  naru serve -m model.gguf --port 9000 --ctx 8192 --kv-bytes 2G\n"
                 "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"
                 "  -H 'content-type: application/json' \\\n"

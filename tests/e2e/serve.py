@@ -25,12 +25,13 @@ def command(*args):
 class Server:
     """A running `naru serve` on a free port of loopback, with its log."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, env=None):
         self.dir = tempfile.TemporaryDirectory()
         self.log_path = os.path.join(self.dir.name, "log")
         port_file = os.path.join(self.dir.name, "port")
         self.log = open(self.log_path, "w+b")
-        self.process = subprocess.Popen(command("--port", "0", "--port-file", port_file, *args), stderr=self.log)
+        self.process = subprocess.Popen(command("--port", "0", "--port-file", port_file, *args), stderr=self.log,
+                                        env={**os.environ, **(env or {})})
         end = time.monotonic() + PATIENCE
         while not os.path.exists(port_file):
             if self.process.poll() is not None or time.monotonic() > end:

@@ -2,6 +2,7 @@
 #include "unit/test.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/opt.h"
 
@@ -101,6 +102,71 @@ static void help_names_every_option(void **state)
     buf_fini(&b);
 }
 
+static int config(struct args *a, struct err *err, char *text)
+{
+    static const char *const except[] = { "json", NULL };
+    *a = (struct args){ 0 };
+    *err = (struct err){ 0 };
+    return opt_parse_config(&table, text, except, a, err);
+}
+
+static void a_file_sets_what_the_command_line_sets(void **state)
+{
+    (void)state;
+    struct args a;
+    struct err err;
+    char text[] = "# a comment\r\n\n  model =  a b.gguf \r\nthreads=4\nram = 2G\nstop = x\nstop = y=z";
+    assert_int_equal(config(&a, &err, text), 0);
+    assert_string_equal(a.model, "a b.gguf");
+    assert_int_equal(a.threads, 4);
+    assert_true(a.ram == 2ull << 30);
+    assert_int_equal(a.stop.n, 2);
+    assert_string_equal(a.stop.items[1], "y=z");
+}
+
+static void a_wrong_file_names_its_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *words;
+    } cases[] = {
+        { "model = m\nthreds = 4\n", "line 2: unknown option --threds; did you mean --threads?" },
+        { "threads = 0", "line 1: --threads 0: must be between 1 and 256" },
+        { "\n\nthreads\n", "line 3: expected \"name = value\"" },
+        { "json = true", "line 1: json cannot be set in a file" },
+        { "threads =", "line 1: --threads" },
+        { "= 4", "line 1: unknown option" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct args a;
+        struct err err;
+        char text[128];
+        snprintf(text, sizeof text, "%s", cases[i].text);
+        assert_int_equal(config(&a, &err, text), E_USAGE);
+        assert_non_null(strstr(err.text, cases[i].words));
+    }
+}
+
+static void the_environment_sets_options(void **state)
+{
+    (void)state;
+    static const char *const except[] = { "seed", NULL };
+    struct args a = { .threads = 1 };
+    struct err err = { 0 };
+    setenv("OPTTEST_THREADS", "8", 1);
+    setenv("OPTTEST_JSON", "true", 1);
+    setenv("OPTTEST_SEED", "not looked at", 1);
+    assert_int_equal(opt_parse_env(&table, "OPTTEST_", except, &a, &err), 0);
+    assert_int_equal(a.threads, 8);
+    assert_true(a.json);
+    setenv("OPTTEST_JSON", "maybe", 1);
+    assert_int_equal(opt_parse_env(&table, "OPTTEST_", except, &a, &err), E_USAGE);
+    assert_non_null(strstr(err.text, "environment OPTTEST_JSON: --json maybe: must be true or false"));
+    unsetenv("OPTTEST_THREADS");
+    unsetenv("OPTTEST_JSON");
+    unsetenv("OPTTEST_SEED");
+}
+
 int opt_test(void);
 int opt_test(void)
 {
@@ -108,6 +174,9 @@ int opt_test(void)
         cmocka_unit_test(every_kind),
         cmocka_unit_test(refusals),
         cmocka_unit_test(help_names_every_option),
+        cmocka_unit_test(a_file_sets_what_the_command_line_sets),
+        cmocka_unit_test(a_wrong_file_names_its_line),
+        cmocka_unit_test(the_environment_sets_options),
     };
     return cmocka_run_group_tests_name("base/opt", tests, NULL, NULL);
 }
