@@ -36,7 +36,7 @@ lib      = $(O)/lib/lib$(1).a
 upto     = $(eval _u :=)$(eval _go := 1)$(foreach l,$(FULL),$(if $(_go),$(eval _u := $(call lib,$(l)) $(_u)))$(if $(filter $(l),$(1)),$(eval _go :=)))$(_u)
 
 # --- flags -----------------------------------------------------------------------------------------
-PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit libcrypto liburing libzstd)
+PKGS    := $(if $(CROSS),,json-c libmicrohttpd libutf8proc libpcre2-8 libedit libcrypto liburing libzstd sqlite3)
 PKG_CFLAGS := $(if $(PKGS),$(shell $(PKG) --cflags $(PKGS) 2>/dev/null))
 PKG_LIBS   := $(if $(PKGS),$(shell $(PKG) --libs $(PKGS) 2>/dev/null))
 VERSION := $(shell cat VERSION)

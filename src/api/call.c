@@ -8,7 +8,6 @@
 
 #define OUTBOX_BYTES (64u << 10) /* a stream stops taking events when so much is unsent (L10) */
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
-#define RETRY_MS 1000
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
@@ -36,7 +35,23 @@ void api_call_reply(struct api_call *c, int status, struct buf *body)
         c->status = e.status;
         write_error(c, &e, body);
     }
+    api_call_rate_headers(c);
     net_call_reply(c->net, c->status, "application/json", body);
+}
+
+/* When to try again, or that it does not help. */
+static void put_retry(struct api_call *c, int status)
+{
+    uint32_t s = status == 503 ? 1 : status == 429 ? c->rate.retry_s : 0;
+    if (s > 0) {
+        char text[16];
+        snprintf(text, sizeof text, "%u", s);
+        net_call_put_header(c->net, "retry-after", text);
+        snprintf(text, sizeof text, "%u", s * 1000);
+        net_call_put_header(c->net, "retry-after-ms", text);
+    } else if (status == 429 || status == 403) {
+        net_call_put_header(c->net, "x-should-retry", "false");
+    }
 }
 
 void api_call_fail(struct api_call *c, const struct api_error *e)
@@ -44,12 +59,7 @@ void api_call_fail(struct api_call *c, const struct api_error *e)
     struct buf body;
     buf_init(&body, 1u << 16);
     write_error(c, e, &body);
-    if (e->status == 429 || e->status == 503) {
-        char text[16];
-        snprintf(text, sizeof text, "%d", RETRY_MS);
-        net_call_put_header(c->net, "retry-after", "1");
-        net_call_put_header(c->net, "retry-after-ms", text);
-    }
+    put_retry(c, e->status);
     c->error = e->code != NULL ? e->code : "error";
     api_call_reply(c, is_messages(c) ? api_error_status_messages(e) : e->status, &body);
 }
@@ -162,13 +172,14 @@ static bool is_request_id(const char *s)
     return n >= 1 && n <= 64 && strspn(s, allowed) == n;
 }
 
-struct api_call *api_call_create(struct api_server *s, struct net_call *net)
+struct api_call *api_call_create(struct api_server *s, struct net_call *net, bool admin)
 {
     struct api_call *c = mem_alloc(1, sizeof *c);
     if (c == NULL)
         return NULL;
     c->s = s;
     c->net = net;
+    c->admin = admin;
     c->number = atomic_fetch_add(&s->n_requests, 1);
     const char *given = net_call_header(net, "x-request-id");
     if (is_request_id(given))
@@ -208,14 +219,22 @@ static void copy_plain(char *out, size_t max, const char *s)
     out[n] = '\0';
 }
 
+struct engine_usage api_call_usage(const struct api_call *c)
+{
+    struct engine_usage u = { 0 };
+    if (c->job != NULL)
+        u = api_job_usage(c->job);
+    else if (c->embed != NULL)
+        u.prompt_tokens = api_embed_tokens(c->embed);
+    return u;
+}
+
 void api_call_log(const struct api_call *c, bool complete)
 {
     const struct api_params *p = &c->s->p;
     if (p->log == NULL)
         return;
-    struct engine_usage u = c->job != NULL ? api_job_usage(c->job) : (struct engine_usage){ 0 };
-    if (c->embed != NULL)
-        u.prompt_tokens = api_embed_tokens(c->embed);
+    struct engine_usage u = api_call_usage(c);
     double ms = (double)(clock_now_ns(&p->clock) - net_call_began_ns(c->net)) * 1e-6;
     struct err line;
     char path[100];

@@ -11,14 +11,23 @@
 #include "api/chat.h"
 #include "api/error.h"
 #include "api/job.h"
+#include "api/keys.h"
 #include "api/metrics.h"
 #include "api/route.h"
 #include "api/server.h"
 #include "api/store.h"
 #include "net/http.h"
 
+/* A listener's way into the server. */
+struct api_front {
+    struct api_server *s;
+    bool admin;
+};
+
 struct api_server {
     struct api_params p;
+    struct api_front front, admin_front;
+    struct net_http *admin; /* NULL: no admin socket */
     struct engine_info info;
     struct net_http *net;
     struct api_chat *chat;
@@ -39,20 +48,37 @@ struct api_call {
     struct api_embed *embed; /* embeddings; NULL: none */
     bool streaming;
     char request_id[65];
+    bool admin;             /* came through the admin socket */
     char tenant[65];        /* whose request it is; "": nobody's */
+    struct api_key *key;    /* NULL: there are no keys, or the route is open */
+    bool counted;           /* against the key's limits */
+    uint64_t reserved;      /* of the key's tokens */
+    struct api_key_rate rate;
     uint64_t number;        /* of the request, in this server's life */
     int status;
     const char *error;      /* code of the error answered, or NULL */
 };
 
-/* A call for a request; NULL: no memory. Sets x-request-id. */
-struct api_call *api_call_create(struct api_server *s, struct net_call *net);
+/* A call for a request; NULL: no memory. Sets x-request-id. admin: came through that socket. */
+struct api_call *api_call_create(struct api_server *s, struct net_call *net, bool admin);
 void api_call_destroy(struct api_call *c);
 /* Answers where there is no memory for a call. */
 void api_call_no_memory(struct net_call *net);
 /* A line in the log. complete: all of the answer was sent. */
 void api_call_log(const struct api_call *c, bool complete);
 
+struct engine_usage api_call_usage(const struct api_call *c);
+
+/* --- keys (auth.c) ---------------------------------------------------------------------------- */
+/* May it go on? Else it was answered. */
+bool api_call_authorize(struct api_call *c);
+/* Takes tokens from the key's limit, as api_job_params.admit. E_BUSY. */
+NODISCARD int api_call_admit(void *call, uint64_t tokens, struct err *err);
+/* The call is over: its key is charged. */
+void api_call_account(struct api_call *c, bool complete);
+void api_call_rate_headers(struct api_call *c);
+
+/* --- answers ---------------------------------------------------------------------------------- */
 /* Answers with a JSON text; body is taken. */
 void api_call_reply(struct api_call *c, int status, struct buf *body);
 /* Answers in the dialect of the route. */
@@ -102,6 +128,10 @@ void api_route_version(struct api_call *c);
 void api_route_page(struct api_call *c);
 void api_route_stats(struct api_call *c);
 void api_route_metrics(struct api_call *c);
+void api_route_admin_keys(struct api_call *c);
+void api_route_admin_add(struct api_call *c);
+void api_route_admin_revoke(struct api_call *c);
+void api_route_admin_usage(struct api_call *c);
 void api_route_tokenize(struct api_call *c);
 void api_route_detokenize(struct api_call *c);
 void api_route_apply_template(struct api_call *c);

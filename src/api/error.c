@@ -18,6 +18,7 @@ static const struct {
     { E_UNSUPPORTED, 400, INVALID, "unsupported" },
     { E_LIMIT, 400, INVALID, "limit_exceeded" },
     { E_DENIED, 403, "permission_error", "denied" },
+    { E_BUSY, 429, "rate_limit_error", "rate_limit_exceeded" },
     { E_NOT_FOUND, 404, INVALID, "not_found" },
     { E_FULL, 503, SERVER, "overloaded" },
     { E_NOMEM, 503, SERVER, "overloaded" },

@@ -4,6 +4,7 @@
  * the layer that failed decides the HTTP status; the field it named becomes `param`.
  *
  *     E_FORMAT E_RANGE E_USAGE E_UNSUPPORTED E_LIMIT    400    E_DENIED    403    E_NOT_FOUND  404
+ *     E_BUSY                                            429
  *     E_FULL E_CLOSED E_NOMEM E_TIMEOUT                 503    anything else               500
  *
  * A 500 tells no detail (R25): the log has the line, found by its x-request-id.

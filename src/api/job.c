@@ -111,7 +111,7 @@ static int constrain(struct api_job *job, struct choice *c, struct engine_reques
     return 0;
 }
 
-static int submit(struct api_job *job, uint32_t index, const struct text_ids *ids,
+static int submit(struct api_job *job, uint32_t index, const int32_t *ids, uint32_t n_ids,
                   struct err *err)
 {
     const struct api_request *r = job->request;
@@ -121,7 +121,7 @@ static int submit(struct api_job *job, uint32_t index, const struct text_ids *id
     const char *end = r->dialect != API_COMPLETION ? api_chat_stop(job->p.chat) : NULL;
     if (end != NULL)
         stops[n_stops++] = (struct engine_str){ end, strlen(end) };
-    struct engine_request e = engine_request_defaults(ids->ids, ids->n);
+    struct engine_request e = engine_request_defaults(ids, n_ids);
     e.max_tokens = r->max_tokens;
     e.min_tokens = r->min_tokens;
     e.sampler = sampling(job, index);
@@ -182,9 +182,10 @@ static int prompt_ids(const struct api_job *job, uint32_t prompt, struct text_id
     const struct api_prompt *p = &r->prompts[prompt];
     if (p->ids != NULL)
         return given_ids(job, p->ids, ids, err);
+    uint32_t before = ids->n;
     unsigned flags = r->add_special_tokens ? TEXT_ADD_SPECIAL : 0;
     TRY(text_encode(job->p.tokenizer, p->text.data, p->text.len, NULL, flags, ids));
-    if (ids->n == 0)
+    if (ids->n == before)
         return err_set_field(err, E_RANGE, "prompt",
                              "prompt is empty, and this model has no token that begins a text");
     return 0;
@@ -198,27 +199,46 @@ static void name_field(const struct api_job *job, struct err *err)
         memcpy(err->field, "messages", sizeof "messages");
 }
 
-static int submit_all(struct api_job *job, struct err *err)
+/* The ids of all prompts, one after the other; ends[p]: where prompt p ends. */
+static int encode_all(struct api_job *job, struct text_ids *ids, uint32_t *ends, struct err *err)
 {
-    const struct api_request *r = job->request;
-    for (uint32_t i = 0; i < job->n_choices; i += r->n) {
-        struct text_ids ids;
-        text_ids_init(&ids, UINT32_MAX);
-        int rc = prompt_ids(job, i / r->n, &ids, err);
-        for (uint32_t k = i; rc == 0 && k < i + r->n; k++) {
-            job->choices[k].prompt = i / r->n;
-            job->choices[k].usage.prompt_tokens = ids.n;
-            rc = submit(job, k, &ids, err);
-        }
-        text_ids_fini(&ids);
-        if (rc < 0) {
-            if (err->code == 0)
-                err_set(err, rc, "%s", err_code_text(rc));
-            name_field(job, err);
-            return rc;
-        }
+    for (uint32_t p = 0; p < job->n_choices / job->request->n; p++) {
+        TRY(prompt_ids(job, p, ids, err));
+        ends[p] = ids->n;
     }
     return 0;
+}
+
+static int submit_each(struct api_job *job, const struct text_ids *ids, const uint32_t *ends,
+                       struct err *err)
+{
+    uint32_t n = job->request->n;
+    for (uint32_t k = 0; k < job->n_choices; k++) {
+        uint32_t p = k / n, from = p > 0 ? ends[p - 1] : 0;
+        job->choices[k].prompt = p;
+        job->choices[k].usage.prompt_tokens = ends[p] - from;
+        TRY(submit(job, k, ids->ids + from, ends[p] - from, err));
+    }
+    return 0;
+}
+
+static int submit_all(struct api_job *job, struct err *err)
+{
+    struct text_ids ids;
+    uint32_t ends[API_PROMPTS_MAX] = { 0 };
+    text_ids_init(&ids, UINT32_MAX);
+    int rc = encode_all(job, &ids, ends, err);
+    uint64_t most = ids.n + (uint64_t)job->request->max_tokens * job->n_choices;
+    if (rc == 0 && job->p.admit != NULL)
+        rc = job->p.admit(job->p.admit_ctx, most, err);
+    if (rc == 0)
+        rc = submit_each(job, &ids, ends, err);
+    text_ids_fini(&ids);
+    if (rc < 0 && err->code == 0)
+        err_set(err, rc, "%s", err_code_text(rc));
+    if (rc < 0)
+        name_field(job, err);
+    return rc;
 }
 
 /* Submits, or waits until the constraint is compiled. */

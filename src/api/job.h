@@ -35,6 +35,10 @@ struct api_job_params {
     const char *model, *fingerprint;
     const char *request_id;    /* for errors in a stream; NULL: none */
     const char *tenant;        /* prefixes are shared within one only; NULL or "": nobody's */
+    /* Before anything is handed to the engine: so many tokens the request may take at most; where
+     * it sets no bound, those of its prompts. A failure ends it. NULL: none. */
+    int (*admit)(void *ctx, uint64_t tokens, struct err *err);
+    void *admit_ctx;
     int64_t created;
     uint64_t seed;             /* where the request gives none */
     uint64_t id;               /* becomes the answer's id */

@@ -28,6 +28,18 @@ static const struct api_route routes[] = {
     { "/metrics", API_ROLE_METRICS, .get = api_route_metrics },
 };
 
+/* Only for who may open the socket; keys are not asked for. */
+static const struct api_route admin_routes[] = {
+    { "/admin/keys", API_ROLE_OPEN, .get = api_route_admin_keys, .post = api_route_admin_add },
+    { "/admin/keys/", API_ROLE_OPEN, .delete = api_route_admin_revoke },
+    { "/admin/usage", API_ROLE_OPEN, .get = api_route_admin_usage },
+    { "/health", API_ROLE_OPEN, .get = api_route_health },
+    { "/ready", API_ROLE_OPEN, .get = api_route_ready },
+    { "/version", API_ROLE_OPEN, .get = api_route_version },
+    { "/stats", API_ROLE_OPEN, .get = api_route_stats },
+    { "/metrics", API_ROLE_OPEN, .get = api_route_metrics },
+};
+
 static bool fits(const struct api_route *r, const char *path)
 {
     size_t n = strlen(r->path);
@@ -35,15 +47,23 @@ static bool fits(const struct api_route *r, const char *path)
                                  : strcmp(path, r->path) == 0;
 }
 
-const struct api_route *api_route_find(const char *path)
+const struct api_route *api_route_find(const char *path, bool admin)
 {
-    for (size_t i = 0; i < COUNT_OF(routes); i++)
-        if (fits(&routes[i], path))
-            return &routes[i];
+    const struct api_route *table = admin ? admin_routes : routes;
+    size_t n = admin ? COUNT_OF(admin_routes) : COUNT_OF(routes);
+    for (size_t i = 0; i < n; i++)
+        if (fits(&table[i], path))
+            return &table[i];
     return NULL;
 }
 
-int api_route_index(const struct api_route *r) { return r != NULL ? (int)(r - routes) : -1; }
+int api_route_index(const struct api_route *r)
+{
+    for (size_t i = 0; i < COUNT_OF(routes); i++)
+        if (r == &routes[i])
+            return (int)i;
+    return -1;
+}
 
 const char *api_route_path(uint32_t i) { return i < COUNT_OF(routes) ? routes[i].path : NULL; }
 

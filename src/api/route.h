@@ -21,9 +21,9 @@ struct api_route {
     api_route_fn get, post, delete; /* NULL: no such method; HEAD goes where GET goes */
 };
 
-/* The row of a path, or NULL. */
-const struct api_route *api_route_find(const char *path);
-int api_route_index(const struct api_route *r); /* -1 for NULL */
+/* The row of a path, or NULL. admin: of the table of the admin socket, which is another. */
+const struct api_route *api_route_find(const char *path, bool admin);
+int api_route_index(const struct api_route *r); /* -1 for NULL and rows of the admin socket */
 /* What runs for a method, or NULL. */
 api_route_fn api_route_method(const struct api_route *r, const char *method);
 /* "GET, HEAD, OPTIONS" into allow. */

@@ -72,6 +72,8 @@ static int submit(struct api_call *c, struct api_embed *e, struct err *err)
                                       .notify_ctx = c->net };
     e->n_tokens = ids.n;
     if (rc == 0)
+        rc = api_call_admit(c, ids.n, err);
+    if (rc == 0)
         rc = engine_embed_submit(c->s->p.engine, &r, &e->job, err);
     text_ids_fini(&ids);
     mem_free(lens);

@@ -80,6 +80,8 @@ static int start(struct api_call *c, enum api_dialect dialect, struct err *err)
                                 .fingerprint = s->fingerprint,
                                 .request_id = c->request_id,
                                 .tenant = c->tenant,
+                                .admit = api_call_admit,
+                                .admit_ctx = c,
                                 .created = clock_wall_s(&s->p.clock),
                                 .seed = s->p.seed + c->number * 0x9e3779b97f4a7c15u,
                                 .id = s->p.seed ^ c->number,
@@ -96,6 +98,7 @@ void api_call_begin(struct api_call *c)
         return; /* waits: the engine wakes it */
     c->status = 200;
     net_call_put_header(c->net, "cache-control", "no-cache");
+    api_call_rate_headers(c);
     net_call_stream(c->net, 200, "text/event-stream; charset=utf-8");
 }
 

@@ -47,7 +47,8 @@ static void count_retry(struct api_call *c)
 
 static void on_request(void *ctx, struct net_call *net)
 {
-    struct api_call *c = api_call_create(ctx, net);
+    const struct api_front *front = ctx;
+    struct api_call *c = api_call_create(front->s, net, front->admin);
     if (c == NULL) {
         api_call_no_memory(net);
         return;
@@ -55,7 +56,7 @@ static void on_request(void *ctx, struct net_call *net)
     if (atomic_load(&c->s->draining))
         net_call_close(net);
     count_retry(c);
-    c->route = api_route_find(net_call_path(net));
+    c->route = api_route_find(net_call_path(net), c->admin);
     api_route_fn run = c->route != NULL ? api_route_method(c->route, net_call_method(net)) : NULL;
     if (c->route == NULL)
         api_call_fail_status(c, 404, "not_found", "there is nothing at this path");
@@ -63,7 +64,7 @@ static void on_request(void *ctx, struct net_call *net)
         refuse_method(c);
     else if (run == c->route->post && !is_json(net_call_header(net, "content-type")))
         api_call_fail_status(c, 415, "not_json", "content-type must be application/json");
-    else
+    else if (api_call_authorize(c))
         run(c);
 }
 
@@ -79,13 +80,15 @@ static void on_done(UNUSED void *ctx, struct net_call *net, bool complete)
         atomic_fetch_add_explicit(&s->meter.disconnects, 1, memory_order_relaxed);
     api_meter_count(&s->meter, api_route_index(c->route), complete ? c->status : 499,
                     clock_now_ns(&s->p.clock) - net_call_began_ns(net));
+    api_call_account(c, complete);
     api_call_log(c, complete);
     api_call_destroy(c);
 }
 
 static void on_fault(void *ctx, struct net_call *net, int status, const char *text)
 {
-    struct api_call *c = api_call_create(ctx, net);
+    const struct api_front *front = ctx;
+    struct api_call *c = api_call_create(front->s, net, front->admin);
     if (c == NULL) {
         api_call_no_memory(net);
         return;
@@ -132,6 +135,8 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
         return err_set(err, E_NOMEM, "out of memory");
     s->p = *p;
     fill_defaults(&s->p);
+    s->front = (struct api_front){ s, false };
+    s->admin_front = (struct api_front){ s, true };
     s->started_ns = clock_now_ns(&s->p.clock);
     engine_info(p->engine, &s->info);
     make_fingerprint(s);
@@ -140,7 +145,7 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
     struct net_http_params np = {
         .host = p->host,
         .port = p->port,
-        .handler = { on_request, on_ready, on_done, on_fault, s },
+        .handler = { on_request, on_ready, on_done, on_fault, &s->front },
         .clock = p->clock,
         .n_threads = p->n_threads,
         .late_body = "{\"error\":{\"message\":\"the request came too slowly\",\"type\":"
@@ -152,6 +157,12 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
         rc = err_set(err, E_NOMEM, "no memory or thread for compiling constraints");
     if (rc == 0)
         rc = net_http_create(&s->net, &np, err);
+    if (rc == 0 && s->p.admin_path != NULL) {
+        np.unix_path = s->p.admin_path;
+        np.handler.ctx = &s->admin_front;
+        np.n_threads = 1;
+        rc = net_http_create(&s->admin, &np, err);
+    }
     if (rc < 0) {
         api_server_destroy(s);
         return rc;
@@ -174,6 +185,7 @@ void api_server_destroy(struct api_server *s)
 {
     if (s == NULL)
         return;
+    net_http_destroy(s->admin);
     net_http_destroy(s->net);
     api_chat_destroy(s->chat);
     api_store_destroy(s->store);

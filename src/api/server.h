@@ -22,6 +22,7 @@
 #include "engine/engine.h"
 
 struct text_tokenizer;
+struct api_keys;
 struct api_server;
 
 struct api_params {
@@ -39,6 +40,8 @@ struct api_params {
     uint64_t seed;                 /* of ids and of sampling without a seed; 0: from the clock */
     /* Where a request says nothing; all zero: engine_sampler_defaults(). */
     struct engine_sampler_params sampler;
+    struct api_keys *keys;         /* who may call (api/keys.h); NULL: everybody */
+    const char *admin_path;        /* Unix socket of the admin routes; NULL: none */
     uint32_t n_threads;            /* that parse and render; 0: 4 */
     uint32_t n_responses;          /* answers of /v1/responses kept, at most 64 MiB; 0: none */
     /* One line a request: id, method, path, status, tokens, time. NULL: none. From any thread. */

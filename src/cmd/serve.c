@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "api/keys.h"
 #include "api/server.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
@@ -21,7 +22,7 @@
 struct args {
     struct cmd_common common;
     struct cmd_config_args file;
-    const char *host, *port_file, *kv, *kv_policy, *name, *pooling;
+    const char *host, *port_file, *kv, *kv_policy, *name, *pooling, *keys, *admin;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     struct cmd_store_args store;
@@ -51,6 +52,11 @@ static const struct opt opts[] = {
       0 },
     { "drain", 0, OPT_NUMBER, offsetof(struct args, drain_s), "SECONDS",
       "time running answers get at the end (default: 10)", 0, 3600 },
+    { "keys", 0, OPT_TEXT, offsetof(struct args, keys), "FILE",
+      "answer only to the access keys in FILE (see `naru keys`; default: everybody is answered)", 0,
+      0 },
+    { "admin-socket", 0, OPT_TEXT, offsetof(struct args, admin), "PATH",
+      "Unix socket for /admin routes, open to this user only (default: none)", 0, 0 },
     { "pooling", 0, OPT_TEXT, offsetof(struct args, pooling), "HOW",
       "how /v1/embeddings makes one vector of a text: mean, cls, last (default: what the model "
       "file says, else mean)", 0, 0 },
@@ -76,6 +82,7 @@ struct service {
     struct cmd_store store;
     struct engine *engine;
     struct api_server *server;
+    struct api_keys *keys;
     struct clock clock;
     char *name;
 };
@@ -145,6 +152,21 @@ static bool is_quiet(const struct args *a)
     return a->common.log != NULL && strcmp(a->common.log, "quiet") == 0;
 }
 
+static int open_keys(struct service *s, struct err *err)
+{
+    struct api_keys_params p = { .path = s->args->keys,
+                                 .clock = s->clock,
+                                 .log = log_line,
+                                 .log_ctx = s };
+    if (p.path == NULL)
+        return 0;
+    TRY(api_keys_create(&s->keys, &p, err));
+    if (api_keys_count(s->keys) == 0)
+        cmd_say(&s->args->common, "%s holds no key yet: naru keys add NAME --keys %s", p.path,
+                p.path);
+    return 0;
+}
+
 static int open_service(struct service *s, struct err *err)
 {
     struct model_params mp = { 0 };
@@ -158,6 +180,7 @@ static int open_service(struct service *s, struct err *err)
     if (s->name == NULL)
         return err_set(err, E_NOMEM, "out of memory");
     TRY(open_engine(s, err));
+    TRY(open_keys(s, err));
     struct text_str source = model_file_chat_template(s->model.file);
     struct api_params p = { .host = s->args->host,
                             .port = (uint16_t)s->args->port,
@@ -172,6 +195,8 @@ static int open_service(struct service *s, struct err *err)
                             .clock = s->clock,
                             .seed = cmd_seed(&s->args->common),
                             .sampler = cmd_sampler_defaults(),
+                            .keys = s->keys,
+                            .admin_path = s->args->admin,
                             .n_responses = s->args->n_responses,
                             .log = log_line,
                             .log_ctx = s };
@@ -181,6 +206,7 @@ static int open_service(struct service *s, struct err *err)
 static void close_service(struct service *s)
 {
     api_server_destroy(s->server);
+    api_keys_destroy(s->keys);
     cmd_store_finish(&s->store, s->engine, &s->args->common);
     cmd_spec_close(&s->draft);
     cmd_model_free(&s->model);
@@ -347,7 +373,7 @@ const struct cmd_verb CMD_SERVE = {
     .about = "Serves one model with the OpenAI routes /v1/chat/completions, /v1/completions and\n"
              "/v1/models. Requests of several clients are computed together, and a prefix they\n"
              "share is computed once. Listens on this machine only unless --host says otherwise;\n"
-             "there is no access control yet, so put nothing but trusted networks in front of it.\n"
+             "everybody who reaches the port is answered unless --keys names a file of keys.\n"
              "Requests that do not say how to sample get what `naru run` uses.",
     .examples = "  naru serve\n"
                 "  naru serve --config /etc/naru/naru.conf --check-config\n"

@@ -509,7 +509,9 @@ int net_http_create(struct net_http **out, const struct net_http_params *p, stru
     h->n_slots = h->p.connections_max;
     init_sync(h);
     int fd = -1;
-    int rc = net_listen(h->p.host, p->port, &fd, &h->port, err);
+    int rc = p->unix_path != NULL ? net_listen_unix(p->unix_path, &fd, err)
+                                  : net_listen(h->p.host, p->port, &fd, &h->port, err);
+    h->bound = rc == 0 && p->unix_path != NULL;
     if (rc == 0)
         rc = net_watch_start(h, err);
     if (rc < 0 && fd >= 0)
@@ -563,6 +565,8 @@ void net_http_destroy(struct net_http *h)
     }
     if (fd >= 0)
         close(fd);
+    if (h->bound)
+        unlink(h->p.unix_path);
     net_watch_stop(h);
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->lock);

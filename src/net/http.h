@@ -56,6 +56,7 @@ struct net_handler {
 struct net_http_params {
     const char *host;             /* numeric address or "localhost" ["127.0.0.1"] */
     uint16_t port;                /* 0: any free one */
+    const char *unix_path;        /* a Unix socket instead, for its owner only; NULL: none */
     struct net_handler handler;
     struct clock clock;
     uint32_t n_threads;           /* library threads [4] */
@@ -72,7 +73,7 @@ struct net_http_params {
     const char *late_body;
 };
 
-/* Binds and serves. E_BUSY (the port is taken), E_DENIED (a port or address one may not have),
+/* Binds and serves. E_BUSY (port or path are taken), E_DENIED (a port or address not allowed),
  * E_USAGE (no address), E_IO, E_NOMEM; err names host:port and the mend. */
 NODISCARD int net_http_create(struct net_http **out, const struct net_http_params *p,
                               struct err *err);

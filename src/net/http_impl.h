@@ -77,6 +77,7 @@ struct net_http {
     struct net_http_params p;
     struct MHD_Daemon *daemon;
     uint16_t port;
+    bool bound;            /* p.unix_path is this server's */
     _Atomic size_t bodies_bytes;
     _Atomic uint32_t n_calls;
     _Atomic bool stopping;

@@ -3,8 +3,11 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define BACKLOG 1024
@@ -72,6 +75,52 @@ int net_listen(const char *host, uint16_t port, int *fd, uint16_t *bound, struct
     }
     *bound = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
                                                 : ((struct sockaddr_in6 *)&address)->sin6_port);
+    *fd = s;
+    return 0;
+}
+
+/* Does somebody answer there? */
+static bool is_alive(const struct sockaddr_un *a)
+{
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool alive = s >= 0 && connect(s, (const struct sockaddr *)a, sizeof *a) == 0;
+    if (s >= 0)
+        close(s);
+    return alive;
+}
+
+static int bind_unix(int s, const struct sockaddr_un *a, struct err *err)
+{
+    struct stat st;
+    if (is_alive(a))
+        return err_set_field(err, E_BUSY, "socket", "%s: another server listens there",
+                             a->sun_path);
+    if (lstat(a->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return err_set_field(err, E_USAGE, "socket", "%s is there and is no socket", a->sun_path);
+    unlink(a->sun_path);
+    /* The mode is set on the descriptor before the name exists: at no moment may others open it. */
+    if (fchmod(s, 0600) != 0 || bind(s, (const struct sockaddr *)a, sizeof *a) != 0 ||
+        chmod(a->sun_path, 0600) != 0 || listen(s, BACKLOG) != 0)
+        return err_set_field(err, E_IO, "socket", "cannot listen on %s: %s", a->sun_path,
+                             strerror(errno));
+    return 0;
+}
+
+int net_listen_unix(const char *path, int *fd, struct err *err)
+{
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof a.sun_path || path[0] == '\0')
+        return err_set_field(err, E_USAGE, "socket", "%s: the path of a socket has 1 to %zu bytes",
+                             path, sizeof a.sun_path - 1);
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s < 0)
+        return err_set_field(err, E_IO, "socket", "no socket: %s", strerror(errno));
+    int rc = bind_unix(s, &a, err);
+    if (rc < 0) {
+        close(s);
+        return rc;
+    }
     *fd = s;
     return 0;
 }

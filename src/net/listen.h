@@ -13,4 +13,8 @@
 NODISCARD int net_listen(const char *host, uint16_t port, int *fd, uint16_t *bound,
                          struct err *err);
 
+/* A Unix socket at path that its owner alone may open. One that a server left behind is replaced;
+ * one that somebody answers on is E_BUSY. E_USAGE (the path is too long), E_IO. */
+NODISCARD int net_listen_unix(const char *path, int *fd, struct err *err);
+
 #endif
