@@ -5,7 +5,7 @@
  *
  * Threads: the caller is thread 0 of teams that are made for the purpose; nothing else should
  * compute meanwhile.   Cost: about two seconds a point, three for the disk;
- * 256 MiB of memory. */
+ * an eighth of the memory, at most 1 GiB. */
 #ifndef COST_MEASURE_H
 #define COST_MEASURE_H
 
