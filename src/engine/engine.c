@@ -174,7 +174,7 @@ static int make_parts(struct engine *e)
                                .n_guess_max = e->n_want_max - p->n_seqs_max };
     TRY(sched_create(&e->sched, &sp));
     TRY(model_work_create(&e->work, p->model, p->n_rows_step, e->n_want_max, p->n_ctx));
-    return engine_sampler_create(&e->sampler, e->n_vocab);
+    return engine_sampler_create(&e->sampler, e->n_vocab, model_kernels(p->model));
 }
 
 /* buf grows by doubling: one large append now, and a step never makes it grow again. */

@@ -1,4 +1,10 @@
-/* No sorting: every filter is "the shortest run of best tokens whose mass reaches a target", and
+/* Passes over a whole vocabulary are kernels; what they leave is small, as a rule. Top-k takes the
+ * maxima of some more than k blocks of the vocabulary: the k-th of them is a floor that at least k
+ * logits reach, and only those that do become candidates. Top-p and min-p take the weights and a
+ * floor on them. So usually some hundreds of candidates go through the filters; if the logits are
+ * flat, all do.
+ *
+ * No sorting: every filter is "the shortest run of best tokens whose mass reaches a target", and
  * the border of such a run is found by radix selection over the float's bits (three passes of 11,
  * 11 and 10 bits), in linear time whatever the logits are. A quickselect would be as fast on
  * average, but hostile logits could make it quadratic; a heap would be slow for the 10,000s of
@@ -28,7 +34,10 @@ struct seen {
 
 struct engine_sampler {
     uint32_t n_vocab;
+    const struct kernel_table *k;
     float *edited;                /* (n_vocab) */
+    float *weights;               /* (n_vocab) exp((logit - best) / temperature) */
+    uint32_t *ids;                /* (n_vocab + 16) */
     struct candidate *candidates; /* (n_vocab) */
     struct seen *seen;            /* (n_vocab), all zero between calls */
     double mass[RADIX_MAX];
@@ -62,7 +71,8 @@ int engine_sampler_check(const struct engine_sampler_params *p, struct err *err)
     return 0;
 }
 
-int engine_sampler_create(struct engine_sampler **out, uint32_t n_vocab)
+int engine_sampler_create(struct engine_sampler **out, uint32_t n_vocab,
+                          const struct kernel_table *k)
 {
     if (n_vocab == 0 || n_vocab > INT32_MAX)
         return E_RANGE;
@@ -70,10 +80,14 @@ int engine_sampler_create(struct engine_sampler **out, uint32_t n_vocab)
     if (s == NULL)
         return E_NOMEM;
     s->n_vocab = n_vocab;
+    s->k = k;
+    s->weights = mem_alloc(n_vocab, sizeof *s->weights);
+    s->ids = mem_alloc((size_t)n_vocab + 16, sizeof *s->ids);
     s->edited = mem_alloc(n_vocab, sizeof *s->edited);
     s->candidates = mem_alloc(n_vocab, sizeof *s->candidates);
     s->seen = mem_alloc(n_vocab, sizeof *s->seen);
-    if (s->edited == NULL || s->candidates == NULL || s->seen == NULL) {
+    if (s->edited == NULL || s->candidates == NULL || s->seen == NULL || s->weights == NULL ||
+        s->ids == NULL) {
         engine_sampler_destroy(s);
         return E_NOMEM;
     }
@@ -86,6 +100,8 @@ void engine_sampler_destroy(struct engine_sampler *s)
     if (s == NULL)
         return;
     mem_free(s->edited);
+    mem_free(s->weights);
+    mem_free(s->ids);
     mem_free(s->candidates);
     mem_free(s->seen);
     mem_free(s);
@@ -93,41 +109,12 @@ void engine_sampler_destroy(struct engine_sampler *s)
 
 /* --- edits of the logits --- */
 
-/* The largest of n values, -INFINITY for none; *bad if one is NaN or +infinity. Eight running
- * maxima: one alone would wait for itself at every value. */
-static float find_max(const float *x, uint32_t n, bool *bad)
-{
-    enum { LANES = 8 };
-    float max[LANES];
-    unsigned n_bad = 0;
-    uint32_t i = 0;
-    for (int j = 0; j < LANES; j++)
-        max[j] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            n_bad |= !(x[i + (uint32_t)j] < INFINITY);
-            max[j] = x[i + (uint32_t)j] > max[j] ? x[i + (uint32_t)j] : max[j];
-        }
-    for (; i < n; i++) {
-        n_bad |= !(x[i] < INFINITY);
-        max[0] = x[i] > max[0] ? x[i] : max[0];
-    }
-    for (int j = 1; j < LANES; j++)
-        max[0] = max[j] > max[0] ? max[j] : max[0];
-    *bad = n_bad != 0;
-    return max[0];
-}
-
 /* The lowest id with the largest logit. E_NONFINITE for NaN, +infinity or nothing but -infinity. */
-static int find_best(const float *logits, uint32_t n, uint32_t *best)
+static int find_best(const struct engine_sampler *s, const float *logits, uint32_t *best)
 {
-    bool bad = false;
-    uint32_t at = 0;
-    float max = find_max(logits, n, &bad);
-    if (bad || !(max > -INFINITY))
+    uint32_t at = s->k->argmax(logits, s->n_vocab);
+    if (!isfinite(logits[at]) || s->k->any_nan(logits, s->n_vocab))
         return E_NONFINITE;
-    while (logits[at] != max)
-        at++;
     *best = at;
     return 0;
 }
@@ -305,13 +292,11 @@ static uint32_t keep_typical(struct engine_sampler *s, uint32_t n, float p)
     return keep_until(s, n, (double)p * total);
 }
 
-static uint32_t keep_top_p(struct engine_sampler *s, uint32_t n, float p)
+static uint32_t keep_top_p(struct engine_sampler *s, uint32_t n, double mass)
 {
-    if (p >= 1.0f)
-        return n;
     for (uint32_t i = 0; i < n; i++)
         s->candidates[i].key = ~ordered_bits(s->candidates[i].logit);
-    return keep_until(s, n, (double)p * total_weight(s->candidates, n));
+    return keep_until(s, n, mass);
 }
 
 static uint32_t keep_min_p(struct engine_sampler *s, uint32_t n, float p)
@@ -356,54 +341,165 @@ static int32_t draw(const struct candidate *c, uint32_t n, double unit)
     return id;
 }
 
-static int32_t sample(struct engine_sampler *s, const struct engine_sampler_params *p,
-                      const float *logits, uint32_t best, uint32_t position)
+/* --- from a vocabulary to candidates --- */
+
+/* Candidates from the ids found; those that may not come (-inf) are left out. */
+static uint32_t gather(struct engine_sampler *s, const float *logits, size_t n_found)
 {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->n_vocab; i++)
-        if (logits[i] > -INFINITY)
-            s->candidates[n++] = (struct candidate){ .logit = logits[i], .id = (int32_t)i };
+    for (size_t i = 0; i < n_found; i++) {
+        uint32_t id = s->ids[i];
+        if (logits[id] > -INFINITY)
+            s->candidates[n++] = (struct candidate){
+                .logit = logits[id], .weight = s->weights[id], .id = (int32_t)id
+            };
+    }
+    return n;
+}
+
+/* A number that at least k logits reach: the k-th largest of the maxima of more than k blocks.
+ * -INFINITY if k is too large for that to help. */
+static float floor_of(struct engine_sampler *s, const float *logits, uint32_t k)
+{
+    uint32_t len = 256, n = 0;
+    while (len > 32 && s->n_vocab / len < 4 * k)
+        len /= 2;
+    if (s->n_vocab / len < 4 * k)
+        return -INFINITY;
+    for (uint32_t i = 0; i + len <= s->n_vocab; i += len, n++) {
+        float max = logits[i + s->k->argmax(logits + i, len)];
+        s->candidates[n] = (struct candidate){ .logit = max };
+    }
+    float least = INFINITY;
+    n = keep_top_k(s, n, k);
+    for (uint32_t i = 0; i < n; i++)
+        least = s->candidates[i].logit < least ? s->candidates[i].logit : least;
+    return least;
+}
+
+/* Candidates among which the shortest run of best tokens with that mass lies. Weights and their
+ * order are known: floors go down by a factor of 16 until the mass is above them; if that leaves
+ * too many, the floor is found to the last bit. */
+static uint32_t gather_mass(struct engine_sampler *s, const float *logits, double mass)
+{
+    enum { FEW = 16384 };
+    uint32_t low = 0, high = 0x3f800001; /* bits of weights: of 0, above 1 */
+    float floor = 1.0f / 16;
+    while (floor > 1e-30f && s->k->sum_from(s->weights, floor, s->n_vocab) < mass)
+        floor /= 16;
+    if (floor <= 1e-30f)
+        floor = 0.0f;
+    size_t n = s->k->find_from(s->weights, floor, s->n_vocab, s->ids);
+    if (n <= FEW)
+        return gather(s, logits, n);
+    memcpy(&low, &floor, sizeof low);
+    while (high - low > 1) {
+        uint32_t mid = low + (high - low) / 2;
+        memcpy(&floor, &mid, sizeof floor);
+        if (s->k->sum_from(s->weights, floor, s->n_vocab) < mass)
+            high = mid;
+        else
+            low = mid;
+    }
+    memcpy(&floor, &low, sizeof floor);
+    return gather(s, logits, s->k->find_from(s->weights, floor, s->n_vocab, s->ids));
+}
+
+/* A draw from all weights: by stretches, then inside of one. */
+static int32_t draw_any(const struct engine_sampler *s, double total, double unit)
+{
+    enum { STRETCH = 1024 };
+    double target = unit * total, sum = 0.0;
+    uint32_t from = 0;
+    int32_t id = -1;
+    for (; from + STRETCH < s->n_vocab; from += STRETCH) {
+        double more = s->k->sum_from(s->weights + from, 0.0f, STRETCH);
+        if (sum + more > target)
+            break;
+        sum += more;
+    }
+    for (uint32_t i = from; i < s->n_vocab && (id < 0 || sum <= target); i++) {
+        if (s->weights[i] <= 0.0f)
+            continue;
+        id = (int32_t)i; /* the last possible one, should rounding run past the end */
+        sum += (double)s->weights[i];
+    }
+    for (uint32_t i = from; id < 0 && i-- > 0;)
+        id = s->weights[i] > 0.0f ? (int32_t)i : -1;
+    ASSERT(id >= 0); /* the best one has weight 1 */
+    return id;
+}
+
+/* With top-k or typical: the candidates are made first, then weighed. */
+static int32_t sample_few(struct engine_sampler *s, const struct engine_sampler_params *p,
+                          const float *logits, uint32_t best, uint32_t position)
+{
+    float floor = p->top_k != 0 && p->top_k < s->n_vocab ? floor_of(s, logits, p->top_k)
+                                                         : -INFINITY;
+    uint32_t n = gather(s, logits, s->k->find_from(logits, floor, s->n_vocab, s->ids));
     ASSERT(n > 0);
     n = keep_top_k(s, n, p->top_k);
     weigh(s, n, logits[best], p->temperature);
     n = keep_typical(s, n, p->typical_p);
-    n = keep_top_p(s, n, p->top_p);
+    if (p->top_p < 1.0f)
+        n = keep_top_p(s, n, (double)p->top_p * total_weight(s->candidates, n));
     n = keep_min_p(s, n, p->min_p);
     return draw(s->candidates, n, unit_at(p->seed, position));
 }
 
-/* --- log probabilities of the model --- */
-
-static double log_total(const float *logits, uint32_t n, float best)
+static int32_t sample(struct engine_sampler *s, const struct engine_sampler_params *p,
+                      const float *logits, uint32_t best, uint32_t position)
 {
-    double sum = 0.0;
-    for (uint32_t i = 0; i < n; i++)
-        sum += (double)expf(logits[i] - best);
-    return (double)best + log(sum);
+    if ((p->top_k != 0 && p->top_k < s->n_vocab) || p->typical_p < 1.0f)
+        return sample_few(s, p, logits, best, position);
+    /* not infinite: 0 times it must be 0 */
+    float scale = fminf(1.0f / p->temperature, 1e30f);
+    double unit = unit_at(p->seed, position);
+    double total = s->k->exp_sum(logits, logits[best], scale, s->weights, s->n_vocab);
+    if (p->top_p >= 1.0f && p->min_p <= 0.0f)
+        return draw_any(s, total, unit);
+    uint32_t n;
+    if (p->top_p < 1.0f) {
+        double mass = (double)p->top_p * total;
+        n = keep_top_p(s, gather_mass(s, logits, mass), mass);
+    } else {
+        n = gather(s, logits, s->k->find_from(s->weights, p->min_p, s->n_vocab, s->ids));
+    }
+    n = keep_min_p(s, n, p->min_p);
+    return draw(s->candidates, n, unit);
 }
 
-/* The n_top best, by insertion: after the first few hundred tokens hardly one gets in. */
-static uint32_t find_top(const float *logits, uint32_t n, struct engine_top *top, uint32_t n_top)
+/* --- log probabilities of the model --- */
+
+/* The n_top best among the ids found, by insertion: after the first few hardly one gets in. */
+static uint32_t find_top(const struct engine_sampler *s, const float *logits, size_t n_found,
+                         struct engine_top *top, uint32_t n_top)
 {
     uint32_t have = 0;
-    for (uint32_t i = 0; i < n && n_top > 0; i++) {
-        if (have == n_top && !(logits[i] > top[have - 1].logprob))
+    for (size_t i = 0; i < n_found && n_top > 0; i++) {
+        float logit = logits[s->ids[i]];
+        if (have == n_top && !(logit > top[have - 1].logprob))
             continue;
         uint32_t at = have < n_top ? have++ : have - 1;
-        for (; at > 0 && logits[i] > top[at - 1].logprob; at--)
+        for (; at > 0 && logit > top[at - 1].logprob; at--)
             top[at] = top[at - 1];
-        top[at] = (struct engine_top){ .id = (int32_t)i, .logprob = logits[i] };
+        top[at] = (struct engine_top){ .id = (int32_t)s->ids[i], .logprob = logit };
     }
     return have;
 }
 
-static void report(const struct engine_sampler *s, const struct engine_sampler_input *in,
-                   float best, struct engine_sampled *out)
+static void report(struct engine_sampler *s, const struct engine_sampler_input *in, float best,
+                   struct engine_sampled *out)
 {
     ASSERT(in->n_top <= ENGINE_TOP_MAX);
-    double total = log_total(in->logits, s->n_vocab, best);
+    double sum = s->k->exp_sum(in->logits, best, 1.0f, s->weights, s->n_vocab);
+    double total = (double)best + log(sum);
     out->logprob = (float)((double)in->logits[out->id] - total);
-    out->n_top = find_top(in->logits, s->n_vocab, out->top, in->n_top);
+    if (in->n_top == 0)
+        return;
+    float floor = floor_of(s, in->logits, in->n_top);
+    size_t n = s->k->find_from(in->logits, floor, s->n_vocab, s->ids);
+    out->n_top = find_top(s, in->logits, n, out->top, in->n_top);
     for (uint32_t i = 0; i < out->n_top; i++)
         out->top[i].logprob = (float)((double)out->top[i].logprob - total);
 }
@@ -413,11 +509,11 @@ int engine_sampler_pick(struct engine_sampler *s, const struct engine_sampler_pa
 {
     ASSERT(in->n_prompt <= in->n_ids);
     uint32_t raw_best = 0, best = 0;
-    TRY(find_best(in->logits, s->n_vocab, &raw_best));
+    TRY(find_best(s, in->logits, &raw_best));
     const float *logits = edit(s, p, in);
     best = raw_best;
     if (logits != in->logits)
-        TRY(find_best(logits, s->n_vocab, &best));
+        TRY(find_best(s, logits, &best));
     out->id = p->temperature <= 0.0f ? (int32_t)best : sample(s, p, logits, best, in->n_ids);
     out->logprob = 0.0f;
     out->n_top = 0;

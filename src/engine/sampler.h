@@ -24,8 +24,8 @@
  * Invariants: a filter never empties the set; the input logits are not written.
  * Ownership: the sampler owns scratch for one vocabulary; all inputs are borrowed for the call.
  * Threads: one at a time per sampler.
- * Cost: greedy one pass; otherwise O(V) passes plus O(k log k) for the k tokens that matter:
- * selection, never a full sort. Nothing is allocated after create. */
+ * Cost: vectorised passes over V, then radix selection among what may be kept, linear too; never
+ * a full sort. Nothing is allocated after create. */
 #ifndef ENGINE_SAMPLER_H
 #define ENGINE_SAMPLER_H
 
@@ -33,6 +33,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "kernel/kernel.h"
 
 #define ENGINE_TOP_MAX 20   /* alternatives reported a token */
 #define ENGINE_BIAS_MAX 1024 /* L5 */
@@ -94,7 +95,9 @@ struct engine_sampler_input {
 };
 
 struct engine_sampler;
-NODISCARD int engine_sampler_create(struct engine_sampler **out, uint32_t n_vocab);
+/* Borrows the kernels. E_RANGE, E_NOMEM. */
+NODISCARD int engine_sampler_create(struct engine_sampler **out, uint32_t n_vocab,
+                                    const struct kernel_table *k);
 void engine_sampler_destroy(struct engine_sampler *s);
 
 /* E_NONFINITE if the logits hold NaN or +infinity, or if no token is left that may come. */

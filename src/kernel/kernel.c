@@ -23,6 +23,10 @@ void kernel_init(struct kernel_table *k, unsigned flags)
         .softcap = kernel_softcap_c,
         .dot = kernel_dot_c,
         .argmax = kernel_argmax_c,
+        .any_nan = kernel_any_nan_c,
+        .exp_sum = kernel_exp_sum_c,
+        .sum_from = kernel_sum_from_c,
+        .find_from = kernel_find_from_c,
         .delta = kernel_delta_c,
         .conv_silu = kernel_conv_silu_c,
         .decay = kernel_decay_c,
@@ -39,6 +43,7 @@ void kernel_init(struct kernel_table *k, unsigned flags)
                                                        : "avx512";
         kernel_init_attn_avx512(k, flags);
         kernel_init_delta_avx512(k);
+        kernel_init_vector_avx512(k);
     }
 #elif defined(__aarch64__)
     if ((flags & KERNEL_NEON) != 0)

@@ -139,6 +139,14 @@ struct kernel_table {
     void (*decay)(float *f, const float *bias, float a, size_t n);
     void (*sigmoid_mul)(float *x, const float *gate, size_t n); /* x *= sigmoid(gate) */
 
+    /* --- over a vocabulary's logits --- */
+    int (*any_nan)(const float *x, size_t n);
+    /* y = exp((x - shift) * scale), for arguments up to 0; returns the sum of y. y may be x. */
+    double (*exp_sum)(const float *x, float shift, float scale, float *y, size_t n);
+    double (*sum_from)(const float *x, float from, size_t n); /* of those x >= from */
+    /* Indices of the x >= from, ascending; returns how many. ids has room for n + 16. */
+    size_t (*find_from)(const float *x, float from, size_t n, uint32_t *ids);
+
     /* Writes a row of n values into the cache in kv_type (F32, F16, BF16, Q8_0):
      * kernel_kv_row_bytes bytes. Q8_0 fills the last block up with zeros, so rows of heads whose
      * size is no multiple of 32 are stored head by head. */

@@ -24,6 +24,10 @@ void kernel_gelu_mul_c(float *gate, const float *up, size_t n);
 void kernel_softcap_c(float *x, float cap, size_t n);
 float kernel_dot_c(const float *a, const float *b, size_t n);
 uint32_t kernel_argmax_c(const float *x, size_t n);
+int kernel_any_nan_c(const float *x, size_t n);
+double kernel_exp_sum_c(const float *x, float shift, float scale, float *y, size_t n);
+double kernel_sum_from_c(const float *x, float from, size_t n);
+size_t kernel_find_from_c(const float *x, float from, size_t n, uint32_t *ids);
 
 void kernel_delta_c(const struct kernel_delta *d, uint32_t panel0, uint32_t panel1);
 void kernel_conv_silu_c(const float *w, size_t ld_w, const float *const *taps, uint32_t n_taps,

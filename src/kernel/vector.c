@@ -109,3 +109,38 @@ uint32_t kernel_argmax_c(const float *x, size_t n)
         }
     return (uint32_t)at;
 }
+
+int kernel_any_nan_c(const float *x, size_t n)
+{
+    int any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= x[i] != x[i];
+    return any;
+}
+
+double kernel_exp_sum_c(const float *x, float shift, float scale, float *y, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = expf((x[i] - shift) * scale);
+        sum += (double)y[i];
+    }
+    return sum;
+}
+
+double kernel_sum_from_c(const float *x, float from, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] >= from ? (double)x[i] : 0;
+    return sum;
+}
+
+size_t kernel_find_from_c(const float *x, float from, size_t n, uint32_t *ids)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i++)
+        if (x[i] >= from)
+            ids[found++] = (uint32_t)i;
+    return found;
+}

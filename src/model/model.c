@@ -163,6 +163,7 @@ void model_destroy(struct model *m)
 
 const struct model_info *model_info(const struct model *m) { return &m->info; }
 const struct model_layout *model_layout(const struct model *m) { return &m->layout; }
+const struct kernel_table *model_kernels(const struct model *m) { return device_kernels(m->dev); }
 
 /* --- workspace --- */
 

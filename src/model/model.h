@@ -58,6 +58,7 @@ NODISCARD int model_create(struct model **out, const struct model_file *f, struc
 void model_destroy(struct model *m);
 const struct model_info *model_info(const struct model *m);
 const struct model_layout *model_layout(const struct model *m);
+const struct kernel_table *model_kernels(const struct model *m);
 
 /* Rows of one sequence in a batch. */
 struct model_span {

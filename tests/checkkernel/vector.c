@@ -232,6 +232,40 @@ static void check_argmax(struct check *t)
     }
 }
 
+/* What the sampler asks of a vocabulary's logits. */
+static void check_vocabulary(struct check *t)
+{
+    FOR_LENGTHS(n) {
+        for (unsigned form = 0; form < 4; form++) {
+            float *x = input_floats(n);
+            float *y = output_floats(n);
+            float *want = output_floats(n);
+            uint32_t *ids = (uint32_t *)(void *)output_floats(n + 16);
+            uint32_t *ids_c = (uint32_t *)(void *)output_floats(n + 16);
+            fill(t, x, n, form == 3 ? FILL_ZERO : FILL_NORMAL);
+            if (form == 1 && n > 0)
+                x[rng_below(&t->rng, (uint32_t)n)] = -INFINITY;
+            if (form == 2 && n > 0)
+                x[rng_below(&t->rng, (uint32_t)n)] = NAN;
+            at(t, "n %zu, form %u", n, form);
+            if (t->k.any_nan(x, n) != (form == 2 && n > 0))
+                fail(t, "NaN not seen, or seen where none is");
+            float from = form == 3 ? 0 : 0.5f;
+            size_t found = t->k.find_from(x, from, n, ids);
+            if (found != t->c.find_from(x, from, n, ids_c) || memcmp(ids, ids_c, 4 * found) != 0)
+                fail(t, "finds others");
+            double sum = t->c.exp_sum(x, 6, 0.7f, want, n), got = t->k.exp_sum(x, 6, 0.7f, y, n);
+            expect_close(t, y, want, n, 2e-6, 2e-38);
+            if (form != 2 && !(fabs(got - sum) <= 2e-6 * sum))
+                fail(t, "sum of exp is %g, wanted %g", got, sum);
+            sum = t->c.sum_from(x, from, n);
+            if (!(fabs(t->k.sum_from(x, from, n) - sum) <= 1e-12 * (sum + 1)))
+                fail(t, "sum is not %g", sum);
+            done(t);
+        }
+    }
+}
+
 static void check_kv_store(struct check *t)
 {
     static const uint32_t types[] = { KERNEL_F32, KERNEL_F16, KERNEL_BF16, KERNEL_Q8_0 };
@@ -257,5 +291,6 @@ const struct check_entry checks_vector[] = {
     { "softmax", check_softmax },   { "add", check_add },             { "scale", check_scale },
     { "silu_mul", check_silu },     { "gelu_mul", check_gelu },       { "softcap", check_softcap },
     { "dot", check_dot },           { "argmax", check_argmax },
+    { "over a vocabulary", check_vocabulary },
     { "kv_store", check_kv_store }, { NULL, NULL },
 };

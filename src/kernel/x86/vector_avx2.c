@@ -250,6 +250,61 @@ static uint32_t argmax(const float *x, size_t n)
     return 0; /* nothing but NaN */
 }
 
+/* --- over a vocabulary --- */
+
+static int any_nan(const float *x, size_t n)
+{
+    __m256 bad = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = load_at(x, i, n);
+        bad = _mm256_or_ps(bad, _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    }
+    return _mm256_movemask_ps(bad) != 0;
+}
+
+static double exp_sum(const float *x, float shift, float scale, float *y, size_t n)
+{
+    const __m256 by = _mm256_set1_ps(scale), from = _mm256_set1_ps(shift);
+    __m256d sum = _mm256_setzero_pd();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 e = exp8(_mm256_mul_ps(_mm256_sub_ps(load_at(x, i, n), from), by));
+        if (n - i < 8)
+            e = _mm256_and_ps(e, _mm256_castsi256_ps(mask8(n - i)));
+        sum = _mm256_add_pd(sum, _mm256_add_pd(low4(e), high4(e)));
+        store_at(y, i, n, e);
+    }
+    return sum4(sum);
+}
+
+/* Lanes of v >= from among the first n. */
+static ALWAYS_INLINE __m256 lanes_from(__m256 v, float from, size_t n)
+{
+    __m256 hit = _mm256_cmp_ps(v, _mm256_set1_ps(from), _CMP_GE_OQ);
+    return n >= 8 ? hit : _mm256_and_ps(hit, _mm256_castsi256_ps(mask8(n)));
+}
+
+static double sum_from(const float *x, float from, size_t n)
+{
+    __m256d sum = _mm256_setzero_pd();
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 v = load_at(x, i, n);
+        v = _mm256_and_ps(v, lanes_from(v, from, n - i));
+        sum = _mm256_add_pd(sum, _mm256_add_pd(low4(v), high4(v)));
+    }
+    return sum4(sum);
+}
+
+static size_t find_from(const float *x, float from, size_t n, uint32_t *ids)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        int hit = _mm256_movemask_ps(lanes_from(load_at(x, i, n), from, n - i));
+        for (; hit != 0; hit &= hit - 1)
+            ids[found++] = (uint32_t)(i + (size_t)__builtin_ctz((unsigned)hit));
+    }
+    return found;
+}
+
 void kernel_init_vector_avx2(struct kernel_table *k)
 {
     k->rmsnorm = rmsnorm;
@@ -263,4 +318,8 @@ void kernel_init_vector_avx2(struct kernel_table *k)
     k->softcap = softcap;
     k->dot = dot;
     k->argmax = argmax;
+    k->any_nan = any_nan;
+    k->exp_sum = exp_sum;
+    k->sum_from = sum_from;
+    k->find_from = find_from;
 }

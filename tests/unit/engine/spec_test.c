@@ -97,7 +97,9 @@ static void keeps_the_distribution(void **state)
         q[i] = logf((float)json_as_double(json_at(json_get(json_get(x, "q"), "data"), i)));
     }
     struct engine_sampler *sampler;
-    assert_int_equal(engine_sampler_create(&sampler, 5), 0);
+    struct kernel_table k;
+    kernel_init(&k, 0);
+    assert_int_equal(engine_sampler_create(&sampler, 5, &k), 0);
     struct engine_sampler_params sp = engine_sampler_defaults();
     struct engine_sampled draft, drawn;
     int32_t ids[1] = { 0 };
