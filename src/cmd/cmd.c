@@ -17,7 +17,7 @@ const char *cmd_commit(void) { return NARU_COMMIT; }
 static const struct cmd_verb *const verbs[] = {
     &CMD_RUN, &CMD_SERVE, &CMD_TOKENIZE, &CMD_INSPECT, &CMD_SCORE, &CMD_LOGITS, &CMD_BENCH,
     &CMD_SIMULATE, &CMD_QUANTIZE, &CMD_KV_STORE,
-    &CMD_KEYS,
+    &CMD_KEYS, &CMD_PULL,
 };
 
 static void print_overview(FILE *to)

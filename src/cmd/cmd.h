@@ -77,7 +77,7 @@ struct cmd_verb {
 
 extern const struct cmd_verb CMD_RUN, CMD_SERVE, CMD_TOKENIZE, CMD_INSPECT, CMD_SCORE, CMD_LOGITS,
     CMD_BENCH, CMD_SIMULATE, CMD_QUANTIZE, CMD_KV_STORE,
-    CMD_KEYS;
+    CMD_KEYS, CMD_PULL;
 
 /* The whole program. */
 int cmd_main(int argc, char **argv);
