@@ -60,7 +60,7 @@ isa      = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c -mbmi2)$(if $(filter
 # Kernels are hot loops: -O3 there, also in debug-free builds with sanitizers off.
 kernel_opt = $(if $(filter release,$(BUILD)),$(if $(findstring src/kernel/,$(1)),-O3))
 
-.PHONY: all lib screenshots check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install
+.PHONY: all lib screenshots check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install kill-loop power-loss
 all: $(if $(CROSS),lib,$(O)/naru)
 lib: $(foreach l,$(FULL),$(call lib,$(l)))
 
@@ -132,6 +132,18 @@ fuzz:
 	mkdir -p build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 	build/fuzz/tests/engine_$(TARGET) -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 \
 	  build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+
+# --- faults: long campaigns; ./run test runs short ones ----------------------------------------------------
+ROUNDS  ?= 10000
+IMAGES  ?= 100000
+SEED    ?= 1
+$(O)/tests/fault_%: $(O)/obj/tests/fault/%.o $(call upto,kv)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(OPTS) $(LDFLAGS) -o $@ $^ $(LIBS)
+kill-loop: $(O)/tests/fault_kill_loop
+	$< $(ROUNDS) $(SEED)
+power-loss: $(O)/tests/fault_power_loss
+	$< $(IMAGES) $(SEED)
 
 # --- the rest -----------------------------------------------------------------------------------------------
 test:

@@ -42,6 +42,14 @@ run_units --
 stage "kernel referee, release"
 if make -s $jobs build/tests/checkkernel; then sh tests/tap.sh build/tests/checkkernel; else fail "build of checkkernel"; fi
 
+stage "crashes: kill -9 and power loss, short (make kill-loop, make power-loss for long ones)"
+if make -s $jobs build/tests/fault_kill_loop build/tests/fault_power_loss; then
+    try "60 rounds of kill -9" build/tests/fault_kill_loop 60 20261125
+    try "2000 images of a power loss" build/tests/fault_power_loss 2000 20261125
+else
+    fail "build of the crash tests"
+fi
+
 stage "the daemon and the command line"
 if sh tests/venv.sh; then
     set --; for t in tests/e2e/*_test.py; do set -- "$@" ".venv/bin/python $t"; done

@@ -172,6 +172,7 @@ static void put_hists(struct page *p, const struct engine_report *r)
 static void put_kv(struct page *p, const struct engine_stats *st, const struct engine_info *info)
 {
     double block = info->n_blocks > 0 ? (double)info->kv_bytes / info->n_blocks : 0;
+    const struct kv_store_stats *ssd = &st->store.store;
     const double counts[] = { st->blocks_used, st->blocks_cached,
                               (double)st->blocks - st->blocks_used - st->blocks_cached };
     static const char *const states[] = { "used", "cached", "free" };
@@ -179,13 +180,22 @@ static void put_kv(struct page *p, const struct engine_stats *st, const struct e
     for (size_t i = 0; i < COUNT_OF(counts); i++)
         buf_printf(p->out, "naru_kv_blocks{tier=\"ram\",class=\"%s\"} %.15g\n", states[i],
                    counts[i]);
+    if (ssd->max_bytes > 0)
+        buf_printf(p->out, "naru_kv_blocks{tier=\"ssd\",class=\"cached\"} %u\n", ssd->n_blocks);
     head(p, "naru_kv_bytes", GAUGE, "The same in bytes.");
     for (size_t i = 0; i < COUNT_OF(counts); i++)
         buf_printf(p->out, "naru_kv_bytes{tier=\"ram\",class=\"%s\"} %.15g\n", states[i],
                    counts[i] * block);
+    if (ssd->max_bytes > 0)
+        buf_printf(p->out, "naru_kv_bytes{tier=\"ssd\",class=\"cached\"} %llu\n",
+                   (unsigned long long)ssd->disk_bytes);
+    head(p, "naru_kv_hits_total", COUNTER, "Prompt tokens found in a tier instead of computed.");
+    buf_printf(p->out, "naru_kv_hits_total{tier=\"ram\"} %llu\n",
+               (unsigned long long)st->cached_tokens);
+    if (ssd->max_bytes > 0)
+        buf_printf(p->out, "naru_kv_hits_total{tier=\"ssd\"} %llu\n",
+                   (unsigned long long)(st->store_loaded * info->block_len));
     const struct simple rows[] = {
-        { "naru_kv_hits_total", COUNTER, "Prompt tokens found in a tier instead of computed.",
-          (double)st->cached_tokens },
         { "naru_spec_drafted_tokens_total", COUNTER, "Guessed tokens that were verified.",
           (double)st->drafted_tokens },
         { "naru_spec_accepted_tokens_total", COUNTER, "Guessed tokens that held.",
@@ -194,6 +204,32 @@ static void put_kv(struct page *p, const struct engine_stats *st, const struct e
           (double)st->evictions },
     };
     put_simple(p, rows, COUNT_OF(rows), "tier=\"ram\"");
+}
+
+/* The store on a disk; nothing without one. */
+static void put_kv_disk(struct page *p, const struct engine_stats *st)
+{
+    const struct kv_store_stats *ssd = &st->store.store;
+    if (ssd->max_bytes == 0)
+        return;
+    const struct simple rows[] = {
+        { "naru_kv_tier_state", GAUGE, "0 off, 1 read only, 2 on.", (double)ssd->state },
+        { "naru_kv_written_blocks_total", COUNTER, "Blocks written.", (double)ssd->written },
+        { "naru_kv_read_blocks_total", COUNTER, "Blocks read back.", (double)ssd->read },
+        { "naru_kv_verified_blocks_total", COUNTER, "Of these, right.", (double)ssd->verified },
+        { "naru_kv_dropped_blocks_total", COUNTER, "Evicted before they were written.",
+          (double)st->store.dropped },
+        { "naru_kv_bypassed_blocks_total", COUNTER, "Stored, but computing was quicker.",
+          (double)st->store_bypassed },
+        { "naru_kv_io_errors_total", COUNTER, "Failed reads, writes, syncs.",
+          (double)ssd->io_errors },
+    };
+    put_simple(p, rows, COUNT_OF(rows), "tier=\"ssd\"");
+    head(p, "naru_kv_verify_failures_total", COUNTER, "Blocks that failed, by reason.");
+    for (int f = 0; f < KV_FAULT_KINDS; f++)
+        buf_printf(p->out, "naru_kv_verify_failures_total{tier=\"ssd\",reason=\"%s\"} %llu\n",
+                   kv_store_fault_name((enum kv_store_fault)f),
+                   (unsigned long long)ssd->faults[f]);
 }
 
 static void put_decisions(struct page *p, const struct engine_report *r,
@@ -308,6 +344,7 @@ void api_metrics_write(struct api_server *s, bool open_metrics, struct buf *out)
     put_engine(&p, &st, r, &s->info);
     put_hists(&p, r);
     put_kv(&p, &st, &s->info);
+    put_kv_disk(&p, &st);
     put_decisions(&p, r, &st);
     put_http(&p, s);
     put_process(&p, s);

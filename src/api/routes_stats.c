@@ -81,6 +81,20 @@ static void put_kv(struct json_writer *w, const struct engine_stats *st,
     put_u(w, "cached", st->blocks_cached);
     put_u(w, "hit_tokens", st->cached_tokens);
     json_end_object(w);
+    if (st->store.store.max_bytes > 0) {
+        const struct kv_store_stats *ssd = &st->store.store;
+        json_begin_object(w);
+        put_text(w, "tier", "ssd");
+        put_text(w, "state", kv_store_state_name(ssd->state));
+        put_u(w, "bytes", ssd->disk_bytes);
+        put_u(w, "blocks", ssd->n_blocks);
+        put_u(w, "written", ssd->written);
+        put_u(w, "read", ssd->read);
+        put_u(w, "verified", ssd->verified);
+        put_u(w, "failed", ssd->failed);
+        put_u(w, "hit_tokens", st->store_loaded * info->block_len);
+        json_end_object(w);
+    }
     json_end_array(w);
     json_end_object(w);
 }
