@@ -130,7 +130,7 @@ static double ago_s(const struct engine_report *r, uint64_t at)
 }
 
 /* The last steps, oldest first, as rows of numbers: seconds ago, seconds, prompt tokens, single
- * tokens, sequences. */
+ * tokens, sequences, predicted seconds (0: nothing was known yet). */
 static void put_steps(struct json_writer *w, const struct engine_report *r,
                       const struct engine_stats *st, const struct engine_info *info)
 {
@@ -140,6 +140,10 @@ static void put_steps(struct json_writer *w, const struct engine_report *r,
     put_u(w, "rows_max", info->n_rows_step);
     put_u(w, "prefill_rows", st->prefill_rows);
     put_u(w, "decode_rows", st->decode_rows);
+    put_u(w, "predicted", st->steps_predicted);
+    put_u(w, "predicted_within_15_percent", st->steps_near);
+    json_key(w, "prediction_error");
+    json_write_double(w, st->step_error);
     json_key(w, "last");
     json_begin_array(w);
     uint64_t from = r->n_steps > ENGINE_STEPS_KEPT ? r->n_steps - ENGINE_STEPS_KEPT : 0;
@@ -151,6 +155,7 @@ static void put_steps(struct json_writer *w, const struct engine_report *r,
         json_write_uint(w, step->prefill_rows);
         json_write_uint(w, step->decode_rows);
         json_write_uint(w, step->n_seqs);
+        json_write_double(w, (double)step->predicted_ns * 1e-9);
         json_end_array(w);
     }
     json_end_array(w);

@@ -26,7 +26,7 @@ struct args {
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     struct cmd_store_args store;
-    double drain_s;
+    double drain_s, tpot_s;
     struct cmd_spec spec;
 };
 
@@ -47,6 +47,9 @@ static const struct opt opts[] = {
       "sequences that are computed together; more wait (default: 32)", 1, 4096 },
     { "queue", 0, OPT_U32, offsetof(struct args, n_waiting), "N",
       "requests that may wait; more are refused with 503 (default: 1024)", 1, 1 << 20 },
+    { "tpot", 0, OPT_NUMBER, offsetof(struct args, tpot_s), "SECONDS",
+      "pace to keep for answers under way: a prompt joins a step only as far as the step is "
+      "predicted to take no longer; 0 keeps none (default: 0.2)", 0, 60 },
     { "kv-bytes", 0, OPT_BYTES, offsetof(struct args, kv_bytes), "SIZE",
       "memory for the state of all sequences (default: what --seqs contexts need, at most 1G)", 0,
       0 },
@@ -132,6 +135,7 @@ static int open_engine(struct service *s, struct err *err)
                                .kv_bytes = s->args->kv_bytes,
                                .kv_policy = s->args->kv_policy,
                                .pooling = pooling,
+                               .tpot_s = s->args->tpot_s,
                                .queue_s_max = 30,
                                .hash_seed = secret };
     TRY(cmd_spec_open(&s->draft, &s->args->spec, &s->model, &p, err));
@@ -342,7 +346,7 @@ static int print_config(const struct cmd_verb *verb, const struct cmd_config *co
 static int serve(const struct cmd_verb *verb, int argc, char **argv)
 {
     const struct args defaults = {
-        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10,
+        .common = CMD_COMMON_INIT, .host = "127.0.0.1", .port = 8080, .drain_s = 10, .tpot_s = 0.2,
         .n_responses = 1024
     };
     struct args a = defaults;

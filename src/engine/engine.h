@@ -65,6 +65,8 @@ struct engine_params {
     size_t kv_bytes;           /* memory for KV blocks; 0: n_seqs_max full contexts, at most
                                 * ENGINE_KV_DEFAULT, at least one context */
     size_t stream_bytes;       /* event ring of a stream; 0: 64 KiB; at least four largest events */
+    double tpot_s;             /* pace to keep for those that answer: rows of prompts join a step
+                                * only as far as it is predicted to take no longer; 0: no pace */
     double queue_s_max;        /* a request waiting longer fails with E_TIMEOUT; 0: never */
     double stall_s_max;        /* a paused reader's request fails with E_TIMEOUT; 0: 60 (L10) */
     uint32_t pooling;          /* enum model_pooling of embeddings; 0: the model's own, else mean */
@@ -218,6 +220,9 @@ struct engine_stats {
     uint64_t drafted_tokens, accepted_tokens; /* speculation: guesses run, and of them right */
     uint64_t preemptions, evictions;
     uint64_t busy_ns;                /* inside steps */
+    uint64_t steps_predicted;        /* steps whose time was predicted before they ran */
+    uint64_t steps_near;             /* of them, within 15 % */
+    double step_error;               /* mean of |predicted - taken| / taken of recent steps */
     /* The store, in blocks. hits: stored and not resident when a request came; loaded: of these,
      * read, verified and published; bypassed: computing was thought quicker; late: requests that
      * stopped waiting. */

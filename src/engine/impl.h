@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/mem.h"
+#include "cost/step.h"
 #include "engine/engine.h"
 #include "engine/lane.h"
 #include "engine/ring.h"
@@ -122,6 +123,9 @@ struct engine {
     uint32_t *want;              /* (n_want_max) */
     uint32_t n_want_max;         /* a row a sequence, and guesses */
     struct engine_spec_costs costs;
+    struct cost_steps steps;     /* pace.c */
+    struct cost_load load;       /* of the step that runs */
+    double predicted_s;          /* for it; 0: nothing is known yet */
     struct engine_lane lanes[ENGINE_LANES];
     bool lane_free[ENGINE_LANES];
     uint32_t n_lanes;
@@ -163,6 +167,11 @@ void engine_tier_distrust(struct engine *e, struct engine_stream *s);
 void engine_tier_note_prefill(struct engine *e, uint32_t n_rows, uint64_t ns);
 void engine_tier_count(struct engine *e);
 void engine_tier_check(const struct engine *e);
+/* pace.c */
+/* Rows of prompts that the coming step may hold. */
+uint32_t engine_pace_rows(const struct engine *e);
+void engine_pace_begin(struct engine *e, const struct sched_act *act);
+void engine_pace_end(struct engine *e, uint64_t ns);
 /* request.c: token by token; end gives everything back. */
 /* False: it has ended, and s may be gone. */
 bool engine_token(struct engine *e, struct engine_stream *s, const struct engine_sampled *token);

@@ -57,6 +57,7 @@ struct engine_bounds engine_hist_bounds(enum engine_hist_kind kind);
 struct engine_step_record {
     uint64_t end_ns;      /* of the engine's clock */
     uint64_t ns;          /* it took */
+    uint64_t predicted_ns; /* before it ran; 0: nothing was */
     uint32_t prefill_rows, decode_rows, n_seqs;
 };
 

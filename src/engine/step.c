@@ -150,6 +150,7 @@ static void decide(struct engine *e, struct sched_act *act)
 {
     for (;;) {
         struct sched_facts facts = { .n_blocks_available = kv_prefix_available(e->prefix),
+                                     .n_prompt_rows = engine_pace_rows(e),
                                      .cached = cached_rows, .ctx = e };
         sched_decide(e->sched, &facts, act);
         if (act->kind == SCHED_ACT_ADMIT && !engine_tier_fetch(e, e->by_sched[act->id]))
@@ -292,6 +293,7 @@ static void run_batch(struct engine *e, const struct sched_act *act)
     struct model_batch batch = { .ids = e->batch_ids, .n_rows = act->n_rows, .spans = e->spans,
                                  .n_spans = act->n_items, .slab = kv_pool_slab(e->pool),
                                  .want = e->want, .n_want = n_want };
+    engine_pace_begin(e, act);
     uint64_t begin = engine_now(e);
     int rc = e->params.forward(e->params.model, e->work, &batch, &logits);
     e->stats.steps++;
@@ -372,6 +374,7 @@ static void meter_step(struct engine *e, const struct engine_stats *before, uint
     struct engine_step_record r = {
         .end_ns = now,
         .ns = ns,
+        .predicted_ns = (uint64_t)(e->predicted_s * 1e9),
         .prefill_rows = (uint32_t)(e->stats.prefill_rows - before->prefill_rows),
         .decode_rows = (uint32_t)(e->stats.decode_rows - before->decode_rows),
         .n_seqs = n_seqs,
@@ -400,8 +403,10 @@ bool engine_step(struct engine *e, bool cancel_all)
     engine_count(e);
     uint64_t now = engine_now(e);
     e->stats.busy_ns += ran ? now - begin : 0;
-    if (ran)
+    if (ran) {
+        engine_pace_end(e, now - begin);
         meter_step(e, &before, n_seqs, now - begin, now);
+    }
     if (!ran || now - e->rows_ns > ROWS_EVERY_NS)
         show_rows(e, now);
     return ran;

@@ -272,9 +272,11 @@ static uint32_t guess_rows(const struct sched *s, const struct entry *e, uint32_
 
 /* Gives rows to the running sequences in order of arrival. NONE, or the sequence that must be
  * preempted first because an older one has no block for its next row. */
-static uint32_t share_rows(struct sched *s, uint32_t n_blocks)
+static uint32_t share_rows(struct sched *s, uint32_t n_blocks, uint32_t n_prompt_rows)
 {
     uint32_t n_prefill = s->params.n_rows_max - count_decodes(s);
+    if (n_prompt_rows > 0)
+        n_prefill = (uint32_t)num_min(n_prefill, n_prompt_rows);
     uint32_t n_guesses = s->params.n_guess_max;
     for (uint32_t i = s->running.first; i != NONE; i = s->entries[i].next) {
         struct entry *e = &s->entries[i];
@@ -325,7 +327,7 @@ void sched_decide(struct sched *s, const struct sched_facts *facts, struct sched
             requeue(s, act->id);
         return;
     }
-    uint32_t victim = share_rows(s, facts->n_blocks_available);
+    uint32_t victim = share_rows(s, facts->n_blocks_available, facts->n_prompt_rows);
     if (victim != NONE) {
         requeue(s, victim);
         s->has_preempted = true;

@@ -52,6 +52,7 @@ struct sched_params {
 /* What only the KV memory knows. */
 struct sched_facts {
     uint32_t n_blocks_available; /* free, or idle and evictable */
+    uint32_t n_prompt_rows;      /* rows of prompts this step may hold; 0: as many as fit */
     /* Rows of request id found in the prefix index, and how many of their blocks are idle now. */
     uint32_t (*cached)(void *ctx, uint32_t id, uint32_t *n_idle);
     void *ctx;

@@ -162,6 +162,32 @@ static void decodes_first_then_chunks(void **state)
     world_fini(&w);
 }
 
+/* What the facts allow to prompts goes to the oldest first; decodes are not touched by it. */
+static void prompts_keep_to_what_the_facts_allow(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sched_act act;
+    world_init(&w, 4, 16, 100);
+    uint32_t a = add(&w, 3, 10);
+    assert_true(run(&w));
+    uint32_t b = add(&w, 20, 10);
+    decide(&w, &act);
+    assert_int_equal(act.n_rows, 16);
+    struct sched_facts facts = { .n_blocks_available = blocks_free(&w), .n_prompt_rows = 5,
+                                 .cached = cached_of, .ctx = &w };
+    sched_decide(w.sched, &facts, &act);
+    assert_int_equal(act.n_items, 2);
+    assert_int_equal(act.items[0].id, a);
+    assert_int_equal(act.items[0].n_rows, 1);
+    assert_int_equal(act.items[1].id, b);
+    assert_int_equal(act.items[1].n_rows, 5);
+    facts.n_prompt_rows = 100; /* more than the budget is no more than the budget */
+    sched_decide(w.sched, &facts, &act);
+    assert_int_equal(act.n_rows, 16);
+    world_fini(&w);
+}
+
 static void chunk_limit_shares_the_budget(void **state)
 {
     (void)state;
@@ -397,6 +423,7 @@ int sched_test(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_first_then_chunks),
+        cmocka_unit_test(prompts_keep_to_what_the_facts_allow),
         cmocka_unit_test(chunk_limit_shares_the_budget),
         cmocka_unit_test(admits_by_memory_in_order),
         cmocka_unit_test(cached_rows_count_in_admission),
