@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/complete.h"
 #include "cmd/man.h"
 
 #ifndef NARU_VERSION
@@ -26,7 +27,8 @@ static void print_overview(FILE *to)
           "usage: naru VERB [OPTIONS]\n\n", to);
     for (size_t i = 0; i < COUNT_OF(verbs); i++)
         fprintf(to, "  %-10s %s\n", verbs[i]->name, verbs[i]->summary);
-    fputs("  help       this text; `naru help VERB` or `naru VERB --help` tells more of one\n"
+    fputs("  completion completion for a shell: naru completion bash, naru completion zsh\n"
+          "  help       this text; `naru help VERB` or `naru VERB --help` tells more of one\n"
           "  version    version, commit and licence\n\n"
           "Try it: naru run            chat with the bundled model\n"
           "        naru serve          the same over HTTP, for OpenAI clients\n"
@@ -66,6 +68,18 @@ static int print_man(void)
     return cmd_print(verbs[0], &out);
 }
 
+static int completion(const char *shell)
+{
+    struct buf out;
+    struct err err = { 0 };
+    buf_init(&out, 1u << 20);
+    if (cmd_complete(verbs, COUNT_OF(verbs), shell, &out, &err) == 0)
+        return cmd_print(verbs[0], &out);
+    buf_fini(&out);
+    fprintf(stderr, "naru completion: %s\n", err.text);
+    return err.code == E_USAGE ? CMD_USAGE : CMD_WORLD;
+}
+
 static int help(const char *name)
 {
     if (name != NULL && strcmp(name, "--man") == 0)
@@ -88,6 +102,8 @@ int cmd_main(int argc, char **argv)
     const char *name = argv[1];
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "completion") == 0)
+        return completion(argc > 2 ? argv[2] : NULL);
     if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
         printf("naru %s (%s), Apache-2.0\n", NARU_VERSION, NARU_COMMIT);
         return CMD_OK;
