@@ -60,7 +60,7 @@ isa      = $(if $(filter %_avx2.c,$(1)),-mavx2 -mfma -mf16c -mbmi2)$(if $(filter
 # Kernels are hot loops: -O3 there, also in debug-free builds with sanitizers off.
 kernel_opt = $(if $(filter release,$(BUILD)),$(if $(findstring src/kernel/,$(1)),-O3))
 
-.PHONY: all lib screenshots check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install kill-loop power-loss
+.PHONY: all lib screenshots deb deb-test check checkkernel test tidy bench clean fuzz fuzz-bins fuzz-replay install kill-loop power-loss
 all: $(if $(CROSS),lib,$(O)/naru)
 lib: $(foreach l,$(FULL),$(call lib,$(l)))
 
@@ -161,6 +161,15 @@ install: all
 	install -D -m 644 models/naru-chat.gguf $(DESTDIR)/usr/share/naru/models/naru-chat.gguf
 	install -d $(DESTDIR)/usr/share/man/man1
 	$(O)/naru help --man > $(DESTDIR)/usr/share/man/man1/naru.1
+	install -d $(DESTDIR)/usr/share/man/man5 $(DESTDIR)/usr/share/bash-completion/completions $(DESTDIR)/usr/share/zsh/vendor-completions
+	$(O)/naru help --man-conf > $(DESTDIR)/usr/share/man/man5/naru.conf.5
+	$(O)/naru completion bash > $(DESTDIR)/usr/share/bash-completion/completions/naru
+	$(O)/naru completion zsh > $(DESTDIR)/usr/share/zsh/vendor-completions/_naru
+# The Debian package, build/naru_VERSION_ARCH.deb; deb-test installs, starts, asks and purges it in a fresh chroot (root).
+deb: all
+	sh packaging/make-deb.sh $(O)
+deb-test: deb
+	sh packaging/test-deb.sh $(O)
 clean:
 	rm -rf build
 print-%:

@@ -60,11 +60,14 @@ static int unknown_verb(const char *name)
     return CMD_USAGE;
 }
 
-static int print_man(void)
+static int print_man(bool config)
 {
     struct buf out;
     buf_init(&out, 1u << 20);
-    cmd_man(verbs, COUNT_OF(verbs), NARU_VERSION, &out);
+    if (config)
+        cmd_man_config(&CMD_SERVE, NARU_VERSION, &out);
+    else
+        cmd_man(verbs, COUNT_OF(verbs), NARU_VERSION, &out);
     return cmd_print(verbs[0], &out);
 }
 
@@ -83,7 +86,9 @@ static int completion(const char *shell)
 static int help(const char *name)
 {
     if (name != NULL && strcmp(name, "--man") == 0)
-        return print_man();
+        return print_man(false);
+    if (name != NULL && strcmp(name, "--man-conf") == 0)
+        return print_man(true);
     if (name == NULL) {
         print_overview(stdout);
         return CMD_OK;

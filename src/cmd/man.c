@@ -88,3 +88,34 @@ void cmd_man(const struct cmd_verb *const *verbs, size_t n, const char *version,
     buf_puts(out, ".SH EXIT STATUS\n0 done; 1 the world (file, memory, port); 2 usage.\n"
                   ".SH FILES\n.I /usr/share/naru/models/naru\\-chat.gguf\nThe bundled model.\n");
 }
+
+void cmd_man_config(const struct cmd_verb *serve, const char *version, struct buf *out)
+{
+    static const char *const not_here[] = { "config", "check-config", "help" };
+    buf_printf(out, ".TH NARU.CONF 5 \"\" \"naru %s\" \"File Formats\"\n.SH NAME\n"
+               "naru.conf \\- options of the Naru server\n.SH DESCRIPTION\n"
+               "One \\(lqname = value\\(rq a line: the options of \\fBnaru serve\\fR without "
+               "their dashes. A line that begins with # is a comment. Flags take true or false. "
+               "The environment (NARU_PORT=9000) wins over the file, the command line over both.\n"
+               ".PP\nCheck a file with \\fBnaru serve \\-\\-config FILE "
+               "\\-\\-check\\-config\\fR. SIGHUP reads it again: what can change while requests "
+               "run does, the log names what takes a restart, and a file that is wrong changes "
+               "nothing.\n.SH OPTIONS\n", version);
+    for (size_t i = 0; i < serve->table->n; i++) {
+        const struct opt *o = &serve->table->opts[i];
+        bool here = true;
+        for (size_t k = 0; k < COUNT_OF(not_here); k++)
+            here = here && strcmp(o->name, not_here[k]) != 0;
+        if (!here)
+            continue;
+        buf_puts(out, ".TP\n\\fB");
+        put_roff(out, o->name);
+        buf_puts(out, "\\fR = \\fI");
+        put_roff(out, o->arg != NULL ? o->arg : "true");
+        buf_puts(out, "\\fR\n");
+        put_roff(out, o->help);
+        buf_putc(out, '\n');
+    }
+    buf_puts(out, ".SH FILES\n.TP\n.I /etc/naru/naru.conf\nRead by the service.\n"
+                  ".SH SEE ALSO\n.BR naru (1)\n");
+}

@@ -6,5 +6,7 @@
 #include "cmd/cmd.h"
 
 void cmd_man(const struct cmd_verb *const *verbs, size_t n, const char *version, struct buf *out);
+/* naru.conf(5): the options of `serve`, as its file takes them. */
+void cmd_man_config(const struct cmd_verb *serve, const char *version, struct buf *out);
 
 #endif

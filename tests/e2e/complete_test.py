@@ -63,6 +63,10 @@ def test_everywhere():
             assert f"--{name}" in in_bash, (verb, name)
             assert re.search(rf"--{name}[=\[}}]", in_zsh), (verb, name)
             assert "\\-\\-" + name.replace("-", "\\-") in in_man, (verb, name)
+    conf = naru("help", "--man-conf")
+    for name, _ in options("serve"):
+        here = ".TP\n\\fB" + name.replace("-", "\\-") + "\\fR = " in conf
+        assert here == (name not in ("config", "check-config", "help")), name
     for shell, text in (("bash", bash), ("zsh", zsh)):
         if shutil.which(shell):
             p = subprocess.run([shell, "-n"], input=text, capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """What the server tells about itself: GET /metrics in both dialects, GET /stats; and that neither tells of prompts."""
 import concurrent.futures
 import json
+import pathlib
 import re
 
 from serve import Server, run_tests
@@ -116,5 +117,16 @@ def silent():
     assert SECRET not in server.log_text().replace("/nothing/" + SECRET, "")
 
 
+def board():
+    """every metric that the Grafana board and the alert rules name is exported"""
+    ask()
+    exported = {s[0] for _, samples in parse(scrape()[1]).values() for s in samples}
+    folder = pathlib.Path(__file__).resolve().parents[2] / "packaging/grafana"
+    exprs = [t["expr"] for p in json.loads((folder / "naru.json").read_text())["panels"] for t in p["targets"]]
+    exprs += re.findall(r"^ +expr: (.*)$", (folder / "alerts.yml").read_text(), re.M)
+    named = set(re.findall(r"\b(?:vllm:|naru_|process_)[a-z0-9_]+", " ".join(exprs)))
+    assert len(named) > 15 and named <= exported, named - exported
+
+
 with server:
-    run_tests([text_format, counts, stats, silent])
+    run_tests([text_format, counts, stats, silent, board])
