@@ -50,12 +50,14 @@ const server = {
         this.state = state;
         $("server").dataset.state = state;
         $("server-text").textContent = t(state, { model: this.model || "" });
+        if (!this.model) welcome();
     },
 };
 
 function welcome() {
     $("welcome-title").textContent = t("welcome");
-    $("welcome-text").textContent = server.model ? t("welcomeText", { model: server.model }) : t("welcomeWait");
+    $("welcome-text").textContent = server.model ? t("welcomeText", { model: server.model })
+        : t({ locked: "errKey", offline: "errOffline" }[server.state] || "welcomeWait");
     $("ideas").replaceChildren(...[1, 2, 3, 4].map((i) => el("li", null,
         el("button", { type: "button", className: "idea", onclick: () => chat.send(t(`idea${i}`)) }, t(`idea${i}`)))));
 }

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import time
 import urllib.request
 
 import browser
-from serve import Server, run_tests
+from serve import BIN, Server, run_tests
 
 HERE = pathlib.Path(__file__).resolve().parent
 STORY = "Tell me a story about a cat."
@@ -382,6 +383,31 @@ def failures():
     page.close()
 
 
+def keys():
+    """a server that asks for keys: the page says so, takes one, and a user's key does not open the operations view"""
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "keys.db")
+        key, operator = (subprocess.run([BIN, "keys", "add", name, "--role", role, "--keys", file], capture_output=True, text=True, check=True).stdout.split()[-1]
+                         for name, role in (("bob", "user"), ("olga", "operator")))
+        with Server("--seqs", "2", "--keys", file) as locked:
+            page = open_page(locked.url)
+            page.wait("$('server').dataset.state === 'locked' && $('welcome-text').textContent.includes('API key')")
+            ask(page, "Hello!", wait=False)
+            page.wait("!$('notice').hidden && $('notice-text').textContent.includes('API key')")
+            page.click("#notice-act")
+            page.type(key)
+            page.key("Escape")
+            page.wait("$('server').dataset.state === 'ready'")
+            page.eval("chat.answer()")
+            page.wait(f"chat.conversation.messages.length === 2 && {IDLE}")
+            page.click("#tab-ops")
+            page.wait("!ops.box.problem.hidden && ops.box.problem.textContent.includes('metrics')")
+            page.eval(f"settings.values.key = {json.dumps(operator)}")
+            page.wait("ops.box.problem.hidden && ops.last.requests.stop >= 1")
+            quiet(page, "network")
+            page.close()
+
+
 def inert():
     """the corpus of hostile texts renders inert, whole and cut anywhere, in messages, titles and imports"""
     page = open_page(stage.address)
@@ -616,5 +642,5 @@ def pictures():
 
 
 with server, contextlib.closing(chromium):
-    run_tests([delivery, talk, edits, stop, many, export_import, settings, operations, failures, inert, markdown, two_megabytes,
+    run_tests([delivery, talk, edits, stop, many, export_import, settings, operations, failures, keys, inert, markdown, two_megabytes,
                access, keyboard, pictures])
