@@ -35,6 +35,7 @@ static void put_usage(struct json_writer *w, const struct engine_usage *u)
     json_key(w, "input_tokens_details");
     json_begin_object(w);
     api_put_uint(w, "cached_tokens", u->cached_tokens);
+    api_put_uint(w, "cache_write_tokens", 0);
     json_end_object(w);
     api_put_uint(w, "output_tokens", u->completion_tokens);
     json_key(w, "output_tokens_details");
@@ -131,7 +132,8 @@ static void put_settings(struct json_writer *w, const struct api_answer *a)
     put_back(w, a, "tool_choice", "\"auto\"");
     put_back(w, a, "tools", "[]");
     put_back(w, a, "truncation", "\"disabled\"");
-    put_back(w, a, "user", "null");
+    if (json_get(r->tree, "user") != NULL)
+        put_back(w, a, "user", "null");
     json_key(w, "background");
     json_write_bool(w, false);
     json_key(w, "store");
@@ -175,11 +177,10 @@ static void put_response(struct json_writer *w, const struct api_answer *a,
         json_write_null(w);
     }
     put_settings(w, a);
-    json_key(w, "usage");
-    if (u != NULL)
+    if (u != NULL) {
+        json_key(w, "usage");
         put_usage(w, u);
-    else
-        json_write_null(w);
+    }
     json_end_object(w);
 }
 

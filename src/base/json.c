@@ -14,6 +14,8 @@
 
 #define DEPTH_CAP 1024
 
+#define NUMBER_BYTES_MAX 1024 /* digits of one number; more is nobody's number */
+
 const struct json_limits JSON_LIMITS_REQUEST = {
     .bytes_max = 8u << 20, .depth_max = 64, .nodes_max = 100000, .string_max = 4u << 20
 };
@@ -79,10 +81,10 @@ static int scan_number(struct scan *c)
             take(c, '-');
         TRY(scan_digits(c));
     }
-    char text[64];
+    char text[NUMBER_BYTES_MAX + 1];
     size_t len = c->at - from;
     if (len >= sizeof text)
-        return bad(c, "a number has more than 63 characters");
+        return bad(c, "a number has more than 1024 characters");
     memcpy(text, c->s + from, len);
     text[len] = '\0';
     if (!isfinite(strtod(text, NULL)))

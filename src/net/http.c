@@ -192,6 +192,8 @@ static void fault(struct net_call *c, int status, const char *text)
 
 struct head {
     struct net_call *c;
+    uintptr_t end;     /* where the last thing of the head ends, in the library's buffer */
+    bool broken;       /* something lies between two things that is not one CRLF */
     uint32_t n, n_lengths, n_codings, n_hosts;
     bool control, bad_name, bad_coding;
     const char *length;
@@ -209,11 +211,34 @@ static bool is_token(const char *s)
     return *s != '\0';
 }
 
+/* The library takes a head apart where it lies, so its own pointers tell what stands between two
+ * headers: CRLF, and nothing else (A-02). It would take a bare LF, and joins folded lines, whose
+ * value it moves elsewhere; a NUL cuts a line short. Addresses are compared as numbers, none is
+ * followed. */
+static void see_gap(struct head *head, const char *name, const char *value)
+{
+    uintptr_t at = (uintptr_t)name, text = (uintptr_t)value;
+    head->broken = head->broken || at != head->end + 2 || text < at + strlen(name) + 1;
+    head->end = text + strlen(value);
+}
+
+/* METHOD SP URI SP VERSION; the last header and the empty line end like the others. */
+static bool is_tight(const struct head *head, const char *method, const char *version,
+                     size_t header_size)
+{
+    const struct net_call *c = head->c;
+    return !head->broken && c->uri_at == (uintptr_t)method + strlen(method) + 1 &&
+           (uintptr_t)version == c->uri_at + c->uri_len + 1 &&
+           header_size == head->end + 4 - (uintptr_t)method;
+}
+
 static enum MHD_Result see_header(void *ctx, UNUSED enum MHD_ValueKind kind, const char *name,
                                   const char *value)
 {
     struct head *head = ctx;
     head->n++;
+    if (value != NULL)
+        see_gap(head, name, value);
     head->bad_name = head->bad_name || !is_token(name);
     if (strcasecmp(name, "content-length") == 0) {
         head->n_lengths++;
@@ -234,8 +259,10 @@ static bool only_digits(const char *s)
     return *s != '\0' && s[strspn(s, "0123456789")] == '\0';
 }
 
-static void check_length(struct net_call *c, const struct head *head)
+static void check_lengths(struct net_call *c, const struct head *head, const char *version)
 {
+    if (head->n_hosts > 1 || (head->n_hosts == 0 && strcmp(version, "HTTP/1.1") == 0))
+        fault(c, 400, "the request must have one host header");
     if (head->n_lengths + head->n_codings > 1)
         fault(c, 400, "the length of the body is told twice");
     if (head->bad_coding)
@@ -246,13 +273,15 @@ static void check_length(struct net_call *c, const struct head *head)
 
 /* What the library lets pass and this server does not (A-02, L1, L2). True for a body so large that
  * it is not even read. */
-static bool check_head(struct net_call *c, const char *version)
+static bool check_head(struct net_call *c, const char *method, const char *version)
 {
     const struct net_http_params *p = &c->h->p;
-    struct head head = { .c = c };
+    struct head head = { .c = c, .end = (uintptr_t)version + strlen(version) };
     MHD_get_connection_values(c->conn->mhd, MHD_HEADER_KIND, see_header, &head);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (c->h->in_place && (info == NULL || !is_tight(&head, method, version, info->header_size)))
+        fault(c, 400, "a line of the head is not as it must be: one blank, one CRLF, not folded");
     if (info != NULL && info->header_size > p->head_bytes_max)
         fault(c, 431, "the request line and headers are too large");
     if (head.n > p->headers_max)
@@ -263,9 +292,7 @@ static bool check_head(struct net_call *c, const char *version)
         fault(c, 400, "a header's name holds a byte that may not be in it");
     if (head.control)
         fault(c, 400, "a header holds a control character");
-    if (head.n_hosts > 1 || (head.n_hosts == 0 && strcmp(version, "HTTP/1.1") == 0))
-        fault(c, 400, "the request must have one host header");
-    check_length(c, &head);
+    check_lengths(c, &head, version);
     /* More than 18 digits do not fit; the library has its own limit beyond. */
     size_t length = head.n_lengths == 1 && strlen(head.length) <= 18
                         ? (size_t)strtoull(head.length, NULL, 10)
@@ -286,7 +313,7 @@ static enum MHD_Result begin(struct net_call *c, const char *url, const char *me
     c->path = mem_strndup(url, strlen(url));
     if (c->path == NULL)
         return MHD_NO;
-    bool hopeless = check_head(c, version) || net_call_header(c, "expect") != NULL;
+    bool hopeless = check_head(c, method, version) || net_call_header(c, "expect") != NULL;
     c->state = NET_CALL_BODY;
     /* A client that waits for permission to send its body is told no at once; from others the body
      * is read first: an answer followed by a reset would be lost. */
@@ -403,6 +430,8 @@ static void *see_uri(void *ctx, const char *uri, struct MHD_Connection *mhd)
     c->conn = conn;
     c->began_ns = net_now(h);
     c->bad_uri = is_bad_uri(uri);
+    c->uri_at = (uintptr_t)uri;
+    c->uri_len = strlen(uri);
     buf_init(&c->body, h->p.body_bytes_max);
     buf_init(&c->reply, SIZE_MAX / 4);
     buf_init(&c->outbox, SIZE_MAX / 4);
@@ -507,6 +536,7 @@ int net_http_create(struct net_http **out, const struct net_http_params *p, stru
     fill_limits(&h->p);
     fill_times(&h->p);
     h->n_slots = h->p.connections_max;
+    h->in_place = strncmp(MHD_get_version(), "0.9.", 4) == 0;
     init_sync(h);
     int fd = -1;
     int rc = p->unix_path != NULL ? net_listen_unix(p->unix_path, &fd, err)

@@ -54,6 +54,8 @@ struct net_call {
     struct buf body;
     size_t body_reserved;  /* of net_http_params.bodies_bytes_max */
     bool bad_uri;
+    uintptr_t uri_at;      /* where it stood, as a number, and how long it was */
+    size_t uri_len;
     bool ran;              /* request or fault was called: done is due */
     int fault_status;      /* 0: none; then why */
     const char *fault_text;
@@ -77,6 +79,7 @@ struct net_http {
     struct net_http_params p;
     struct MHD_Daemon *daemon;
     uint16_t port;
+    bool in_place;         /* this library parses a head where it lies (http.c, see_gap) */
     bool bound;            /* p.unix_path is this server's */
     _Atomic size_t bodies_bytes;
     _Atomic uint32_t n_calls;

@@ -122,11 +122,41 @@ def pipelining():
     assert text.index('"completion_tokens":3') < text.index('"completion_tokens":5') < text.index('"status":"ok"')
 
 
+BAD_HEADS = {
+    "bare LF": [b"GET /health HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", b"GET /health HTTP/1.1\nHost: x\r\n\r\n",
+                b"GET /health HTTP/1.1\r\nHost: x\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n\n", b"GET /health HTTP/1.1\nHost: x\n\n"],
+    "folded": [b"GET /health HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n\ty\r\nA: b\r\n\r\n"],
+    "NUL": [b"GET /health HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nA\0: b\r\n\r\n"],
+    "space before the colon": [b"GET /health HTTP/1.1\r\nHost : x\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nA\t: b\r\n\r\n"],
+    "control characters": [b"GET /health HTTP/1.1\r\nHost: x\r\nA: b\x01\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nA: \x7f\r\n\r\n"],
+    "two lengths": [b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+                    b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+                    b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: 2, 2\r\n\r\n{}", b"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}"],
+    "no or two hosts": [b"GET /health HTTP/1.1\r\nA: b\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n"],
+}
+
+
+def bad_heads():
+    """A-02: bare LF, folding, NUL, blanks, controls, lengths told twice: 400 and close"""
+    for what, heads in BAD_HEADS.items():
+        for head in heads:
+            answer = server.raw(head + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 400 "), (what, head, answer[:200])
+            assert b" 200 OK" not in answer, (what, head)               # closed: what follows is not a request
+    good = b"\r\nGET /health?q=%20 HTTP/1.1\r\nHost:x  \r\nA:\r\nB:  c\t\r\nCookie: a=b; c=d\r\n" + b"".join(
+        b"X-%d: %s\r\n" % (i, b"v" * 230) for i in range(50)) + b"Connection: close\r\n\r\n"
+    with server.dial() as s:
+        for at in range(0, len(good), 901):      # in pieces, so that the buffer grows on the way
+            s.sendall(good[at:at + 901])
+            time.sleep(0.002)
+        assert parse(read_all(s))[0] == 200
+
+
 def malformed():
     """200 malformed heads: refused and closed, never a hang"""
     base = b"GET /health HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"
     bad = [b"\x00", b"\r", b" ", b"\x01", b"\x7f", b":", b"\xff"]
-    n = 0
+    n, taken = 0, []
     for at in range(0, 30):
         for b in bad[: 7 if at < 25 else 5]:
             data = base[:at] + b + base[at:]
@@ -135,8 +165,11 @@ def malformed():
                 s.shutdown(socket.SHUT_WR)      # nothing more comes: the server must not wait for it
                 answer = read_all(s)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 "), answer[:80]
+            if answer.startswith(b"HTTP/1.1 2"):
+                taken.append((at, b))
             n += 1
     assert n == 200, n
+    assert taken == [(0, b"\r")] + [(at, b" ") for at in (27, 28, 29)] or taken == [(at, b" ") for at in (27, 28, 29)], taken
     assert server.request("GET", "/health")[0] == 200
 
 
@@ -259,5 +292,5 @@ def second_signal():
 
 with server:
     run_tests([small_routes, forged_tokens, errors, field_errors, request_ids, http_1_0, head_and_options, pipelining,
-               malformed, slow_body, expect_continue, gone_in_decode, gone_while_waiting, gone_in_queue,
+               bad_heads, malformed, slow_body, expect_continue, gone_in_decode, gone_while_waiting, gone_in_queue,
                gone_before_body, many_streams, busy_port, drain, second_signal])
