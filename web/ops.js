@@ -102,10 +102,11 @@ const ops = {
         const parts = [];
         for (const tier of s.kv.tiers) {
             const name = TEXTS.en[`tier_${tier.tier}`] ? t(`tier_${tier.tier}`) : tier.tier;
-            const free = Math.max(0, tier.blocks - tier.used - tier.cached), all = Math.max(1, tier.blocks);
-            const words = t("kvLine", { used: count(tier.used), cached: count(tier.cached), free: count(free), all: count(tier.blocks), bytes: bytes(tier.bytes) });
+            const store = tier.bytes_max > 0;          // a tier that only keeps: its measure is bytes
+            const free = Math.max(0, tier.blocks - tier.used - tier.cached), all = store ? tier.bytes_max : Math.max(1, tier.blocks);
+            const words = store ? t("storeLine", { n: count(tier.blocks), bytes: bytes(tier.bytes), max: bytes(tier.bytes_max), state: tier.state || "" }) : t("kvLine", { used: count(tier.used), cached: count(tier.cached), free: count(free), all: count(tier.blocks), bytes: bytes(tier.bytes) });
             const bar = el("div", { className: "bar", role: "img", "aria-label": `${name}: ${words}` });
-            for (const [part, n] of [["used", tier.used], ["cached", tier.cached]]) {
+            for (const [part, n] of store ? [["cached", tier.bytes]] : [["used", tier.used], ["cached", tier.cached]]) {
                 const span = el("span", { className: part });
                 span.style.width = `${(100 * n) / all}%`;
                 bar.append(span);

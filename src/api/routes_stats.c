@@ -87,6 +87,7 @@ static void put_kv(struct json_writer *w, const struct engine_stats *st,
         put_text(w, "tier", "ssd");
         put_text(w, "state", kv_store_state_name(ssd->state));
         put_u(w, "bytes", ssd->disk_bytes);
+        put_u(w, "bytes_max", ssd->max_bytes);
         put_u(w, "blocks", ssd->n_blocks);
         put_u(w, "written", ssd->written);
         put_u(w, "read", ssd->read);

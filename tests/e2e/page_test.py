@@ -389,7 +389,7 @@ def keys():
         file = os.path.join(folder, "keys.db")
         key, operator = (subprocess.run([BIN, "keys", "add", name, "--role", role, "--keys", file], capture_output=True, text=True, check=True).stdout.split()[-1]
                          for name, role in (("bob", "user"), ("olga", "operator")))
-        with Server("--seqs", "2", "--keys", file) as locked:
+        with Server("--seqs", "2", "--keys", file, "--kv-dir", os.path.join(folder, "kv")) as locked:
             page = open_page(locked.url)
             page.wait("$('server').dataset.state === 'locked' && $('welcome-text').textContent.includes('API key')")
             ask(page, "Hello!", wait=False)
@@ -403,7 +403,8 @@ def keys():
             page.click("#tab-ops")
             page.wait("!ops.box.problem.hidden && ops.box.problem.textContent.includes('metrics')")
             page.eval(f"settings.values.key = {json.dumps(operator)}")
-            page.wait("ops.box.problem.hidden && ops.last.requests.stop >= 1")
+            page.wait("ops.box.problem.hidden && ops.last?.requests.stop >= 1")
+            page.wait("document.querySelectorAll('.tier').length === 2 && /SSD[^]* blocks kept/.test(document.querySelector('.card.kv').innerText)")
             quiet(page, "network")
             page.close()
 
