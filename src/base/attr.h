@@ -18,6 +18,9 @@
 #elif defined(__aarch64__)
 #define PIN_VECTOR(v) __asm__("" : "+w"(v))
 #endif
+/* Keeps the value of a pointer here: gcc would otherwise hold one for every round of an unrolled
+ * loop, and spill them. */
+#define PIN_POINTER(p) __asm__("" : "+r"(p))
 /* Before a loop of a constant number of rounds, 16 at most: its arrays then live in registers. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

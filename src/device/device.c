@@ -5,8 +5,6 @@
  *
  *     n_mats = 3        | q: chunk 0 | chunk 1 | ... | k: chunk n | ... | v: ... |     one region
  *     inside a chunk    rows [0, TILE) [TILE, 2 TILE) ...
- *
- * Weights are used as the file stores them: mapped pages, no copies (device_mat.owned stays NULL).
  */
 #include "device/device.h"
 
@@ -21,7 +19,7 @@
  * takes some microseconds when the others are awake and tens when they sleep. */
 #define REGION_WORK (192u << 10)
 #define CHUNKS_A_THREAD 4        /* enough to level out a thread that came late */
-#define CHUNK_ALIGN 16           /* output rows; a multiple of every register tile */
+#define CHUNK_ALIGN KERNEL_OUT_ALIGN
 #define CHUNK_BYTES (256u << 10) /* of weights, where they are read for several row tiles */
 #define TILE_BYTES (256u << 10)  /* of prepared activations: half a usual L2 */
 #define TILE_ALIGN 8             /* activation rows */
@@ -81,28 +79,10 @@ const struct kernel_table *device_kernels(const struct device *d) { return &d->k
 uint32_t device_threads(const struct device *d) { return os_team_threads(d->team); }
 const char *device_name(const struct device *d) { return d->name; }
 
-int device_mat_init(struct device *d, struct device_mat *m, uint32_t type, uint32_t n_out,
-                    uint32_t n_in, const void *data)
+void device_mat_row(const struct device *d, const struct device_mat *m, uint32_t o, float *dst)
 {
-    (void)d;
-    const struct kernel_type_info *info = kernel_type_info(type);
-    size_t row_bytes;
-    if (info == NULL || info->dequantize == NULL)
-        return E_UNSUPPORTED;
-    if (n_out == 0 || n_in == 0)
-        return E_RANGE;
-    TRY(kernel_row_bytes(&row_bytes, type, n_in));
-    *m = (struct device_mat){
-        .mat = { .data = data, .type = type, .n_out = n_out, .n_in = n_in, .row_bytes = row_bytes }
-    };
-    return 0;
-}
-
-void device_mat_fini(struct device *d, struct device_mat *m)
-{
-    (void)d;
-    mem_free(m->owned);
-    *m = (struct device_mat){ .owned = NULL };
+    ASSERT(m->ready);
+    kernel_mat_row(&d->kernels, &m->mat, o, dst);
 }
 
 void device_for(struct device *d, uint32_t n, size_t work, device_fn fn, void *ctx)
@@ -120,7 +100,7 @@ size_t device_act_bytes(const struct device *d, uint32_t n_rows, uint32_t n_in)
 {
     (void)d;
     /* The bound kernel.h gives for any type, and room to align. */
-    return (size_t)n_rows * (4 * (size_t)n_in + 64) + 64;
+    return (size_t)n_rows * (4 * (size_t)n_in + 128) + 64;
 }
 
 /* The matrices of one activation kind in a product. */
@@ -231,12 +211,13 @@ static void prepare(struct device *d, struct product *p)
 
 void device_linear(struct device *d, const struct device_product *in)
 {
-    bool done[3] = { false, false, false }; /* by enum kernel_act_kind */
+    bool done[2] = { false, false }; /* by enum kernel_act_kind */
     for (uint32_t j = 0; j < in->n_mats; j++) {
         const struct kernel_mat *m = &in->mats[j]->mat;
         enum kernel_act_kind kind = kernel_act_kind(m->type);
         ASSERT((size_t)kind < COUNT_OF(done));
         ASSERT(m->n_in == in->mats[0]->mat.n_in);
+        ASSERT(in->mats[j]->ready);
         if (done[kind])
             continue;
         done[kind] = true;

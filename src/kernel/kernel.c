@@ -41,6 +41,7 @@ void kernel_init(struct kernel_table *k, unsigned flags)
         k->level = (flags & KERNEL_AVX512_BF16) != 0   ? "avx512-bf16"
                    : (flags & KERNEL_AVX512_VNNI) != 0 ? "avx512-vnni"
                                                        : "avx512";
+        kernel_init_matmul_avx512(k, flags);
         kernel_init_attn_avx512(k, flags);
         kernel_init_delta_avx512(k);
         kernel_init_vector_avx512(k);
@@ -48,6 +49,8 @@ void kernel_init(struct kernel_table *k, unsigned flags)
 #elif defined(__aarch64__)
     if ((flags & KERNEL_NEON) != 0)
         kernel_init_neon(k);
+    if ((flags & KERNEL_DOTPROD) != 0)
+        kernel_init_dotprod(k);
 #else
     (void)flags;
 #endif

@@ -31,12 +31,13 @@ struct kernel_act {
     uint32_t n_in;
 };
 
-/* One weight matrix (n_out, n_in), rows as stored in the file. */
+/* One weight matrix (n_out, n_in). Float weights lie in rows as the file has them; quantised ones
+ * are packed (kernel/pack.h), 16 rows to a panel. */
 struct kernel_mat {
     const void *data;
     uint32_t type;       /* enum kernel_type */
     uint32_t n_out, n_in;
-    size_t row_bytes;
+    size_t row_bytes;    /* of a row; packed: of a panel */
 };
 
 /* Attention of the query heads that share one KV head over a paged cache, for one sequence.
@@ -93,23 +94,26 @@ struct kernel_delta {
 
 /* Which form of activations a weight type takes. Matrices whose kinds are equal share one
  * kernel_act: Q, K and V of types Q4_K, Q4_K, Q5_K are prepared for once. */
-enum kernel_act_kind { KERNEL_ACT_F32, KERNEL_ACT_Q8_32, KERNEL_ACT_Q8_16 };
+enum kernel_act_kind { KERNEL_ACT_F32, KERNEL_ACT_Q8 };
 enum kernel_act_kind kernel_act_kind(uint32_t type);
+
+/* Ranges of outputs handed to matmul begin at a multiple of this. */
+#define KERNEL_OUT_ALIGN 16
 
 struct kernel_table {
     const char *level;          /* "generic", "avx2", "avx512", ... the highest that contributed */
 
     /* x (n_rows, n_in) f32 -> the form matmul wants for weights of `type`. `act` is 64-byte aligned
-     * and n_rows * act_row_bytes long, at most 4 * n_in + 64 bytes a row. A row with a value that
-     * is not finite makes every output of its block's sums NaN: garbage never looks like a number.
-     * */
+     * and n_rows * act_row_bytes long, at most 4 * n_in + 128 bytes a row. A row with a value that
+     * is not finite makes every output NaN: garbage never looks like a number. */
     size_t (*act_row_bytes)(uint32_t type, uint32_t n_in);
     void (*act_prepare)(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in, void *act);
-    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. Quantised weights:
-     * the same bits at every level (kernel/act.h says in which order). */
+    /* y[r * ldy + o] = sum_i w[o, i] * x[r, i] for o in [o0, o1), all rows r. o0, and o1 unless it
+     * is n_out, are multiples of KERNEL_OUT_ALIGN. Quantised weights: the same bits at every level
+     * (kernel/act.h says in which order). */
     void (*matmul)(const struct kernel_mat *w, uint32_t o0, uint32_t o1, const struct kernel_act *x,
                    float *y, size_t ldy);
-    /* One row of any type to f32 (embedding look-up). n a multiple of the block. */
+    /* One row of a file, of any type, to f32. n a multiple of the block. */
     void (*dequantize_row)(uint32_t type, const void *src, float *dst, size_t n);
 
     /* y = x * rsqrt(mean(x^2) + eps) * (w + w_plus); w NULL: no weight. y may be x. */
@@ -170,6 +174,9 @@ enum kernel_flag {
 };
 
 void kernel_init(struct kernel_table *k, unsigned flags);
+/* Row o of a matrix as f32: embedding look-up. */
+void kernel_mat_row(const struct kernel_table *k, const struct kernel_mat *w, uint32_t o,
+                    float *dst);
 /* Bytes of a cache row of n values: for Q8_0 whole blocks of 32, the last one filled up. 0 for
  * types that the cache does not take. */
 size_t kernel_kv_row_bytes(uint32_t kv_type, size_t n);

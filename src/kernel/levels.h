@@ -10,12 +10,14 @@
 
 #if defined(__x86_64__)
 void kernel_init_avx2(struct kernel_table *k);
-/* Attention and row operations; they ask for VNNI and BF16 themselves. */
+/* Products, attention and row operations; they ask for VNNI and BF16 themselves. */
+void kernel_init_matmul_avx512(struct kernel_table *k, unsigned flags);
 void kernel_init_attn_avx512(struct kernel_table *k, unsigned flags);
 void kernel_init_delta_avx512(struct kernel_table *k);
 void kernel_init_vector_avx512(struct kernel_table *k);
 #elif defined(__aarch64__)
 void kernel_init_neon(struct kernel_table *k);
+void kernel_init_dotprod(struct kernel_table *k);
 #endif
 
 #endif

@@ -1,39 +1,35 @@
-/* Matrix products in plain C. Quantised weights: a block is unpacked once and multiplied with all
- * rows, sums in the order that kernel/act.h fixes. Float weights: eight partial sums, which
- * compilers turn into vector lanes and which halve the rounding error twice over against one long
- * sum. */
+/* Matrix products in plain C. Quantised weights are packed (kernel/pack.h): a lane of a record is
+ * read back once and multiplied with all rows, sums in the order that kernel/act.h fixes. Float
+ * weights: eight partial sums, which compilers turn into vector lanes and which halve the rounding
+ * error twice over against one long sum. */
 #include <math.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "kernel/act.h"
+#include "kernel/pack.h"
 #include "kernel/reference.h"
-#include "kernel/unpack.h"
 
 #define LANES 8
 #define CHUNK 256 /* float weights converted at a time */
 
 enum kernel_act_kind kernel_act_kind(uint32_t type)
 {
-    const struct kernel_format *f = kernel_format(type);
-    if (f == NULL)
-        return KERNEL_ACT_F32;
-    return f->sub == 16 ? KERNEL_ACT_Q8_16 : KERNEL_ACT_Q8_32;
+    return kernel_pack_format(type) != NULL ? KERNEL_ACT_Q8 : KERNEL_ACT_F32;
 }
 
 size_t kernel_act_row_bytes_c(uint32_t type, uint32_t n_in)
 {
-    const struct kernel_format *f = kernel_format(type);
-    if (f == NULL)
+    if (kernel_pack_format(type) == NULL)
         return (size_t)n_in * sizeof(float);
-    return ((size_t)n_in + 12 * (n_in / f->sub) + 63) & ~(size_t)63;
+    return (kernel_act_groups(n_in) * sizeof(struct kernel_act_group) + 63) & ~(size_t)63;
 }
 
-/* The largest magnitude of 32 values as bits, which order like the values and put NaN on top. */
-static uint32_t largest_bits(const float *x)
+/* The largest magnitude as bits, which order like the values and put NaN on top. */
+static uint32_t largest_bits(const float *x, uint32_t n)
 {
     uint32_t top = 0;
-    for (int i = 0; i < KERNEL_ACT_LEN; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, x + i, sizeof bits);
         bits &= 0x7fffffff;
@@ -42,52 +38,38 @@ static uint32_t largest_bits(const float *x)
     return top;
 }
 
-/* Quantises 32 values; returns the scale. */
-static float quantize_block(const float *x, int8_t *q)
+/* Quantises n values, at most 128; the rest of the group is zeros. */
+static void quantize_group(const float *x, uint32_t n, struct kernel_act_group *g)
 {
-    uint32_t bits = largest_bits(x);
+    uint32_t bits = largest_bits(x, n);
     float top;
+    memset(g, 0, sizeof *g);
     memcpy(&top, &bits, sizeof top);
     if (!(top >= KERNEL_ACT_TINY && top <= 3.4028235e38f)) {
-        memset(q, 0, KERNEL_ACT_LEN);
-        return bits >= 0x7f800000 ? NAN : 0;
+        g->d = bits >= 0x7f800000 ? NAN : 0;
+        return;
     }
     float id = 127.0f / top;
-    for (int i = 0; i < KERNEL_ACT_LEN; i++)
-        q[i] = (int8_t)lrintf(x[i] * id);
-    return top / 127.0f;
-}
-
-static void prepare_row(const float *x, uint32_t n, uint32_t sub, uint8_t *row)
-{
-    int8_t *q = (int8_t *)row;
-    float *d = (float *)(void *)(row + n);
-    float *xs = d + n / sub;
-    int32_t *sum = (int32_t *)(void *)(xs + n / sub);
-    for (uint32_t i = 0; i < n; i += KERNEL_ACT_LEN) {
-        float scale = quantize_block(x + i, q + i);
-        for (uint32_t s = i / sub; s < (i + KERNEL_ACT_LEN) / sub; s++) {
-            int32_t total = 0;
-            for (uint32_t j = s * sub; j < (s + 1) * sub; j++)
-                total += q[j];
-            d[s] = scale;
-            sum[s] = total;
-            xs[s] = scale * (float)total;
-        }
-    }
+    for (uint32_t i = 0; i < n; i++)
+        g->sub[i / KERNEL_ACT_SUB].q[i % KERNEL_ACT_SUB] = (int8_t)lrintf(x[i] * id);
+    g->d = top / 127.0f;
+    kernel_act_sums(g);
 }
 
 void kernel_act_prepare_c(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in, void *act)
 {
-    const struct kernel_format *f = kernel_format(type);
     size_t row_bytes = kernel_act_row_bytes_c(type, n_in);
-    if (f == NULL) {
+    if (kernel_pack_format(type) == NULL) {
         memcpy(act, x, n_rows * row_bytes);
         return;
     }
-    ASSERT(n_in % KERNEL_ACT_LEN == 0);
-    for (uint32_t r = 0; r < n_rows; r++)
-        prepare_row(x + (size_t)r * n_in, n_in, f->sub, (uint8_t *)act + r * row_bytes);
+    for (uint32_t r = 0; r < n_rows; r++, x += n_in) {
+        uint8_t *row = (uint8_t *)act + r * row_bytes;
+        struct kernel_act_group *g = (void *)row;
+        for (uint32_t i = 0; i < n_in; i += KERNEL_ACT_LEN)
+            quantize_group(x + i, (uint32_t)num_min(KERNEL_ACT_LEN, n_in - i), g++);
+        memset(g, 0, (size_t)(row + row_bytes - (uint8_t *)g));
+    }
 }
 
 static int32_t dot_i8(const int8_t *a, const int8_t *b, uint32_t n)
@@ -98,34 +80,46 @@ static int32_t dot_i8(const int8_t *a, const int8_t *b, uint32_t n)
     return sum;
 }
 
-/* One block of a weight row times the same columns of one activation row, added to y. `at`: first
- * column. */
-static float add_block(const struct kernel_format *f, const struct kernel_unpacked *u,
-                       const struct kernel_act_row *x, size_t at, float y)
+static float sub_sum(const struct kernel_act_group *x, uint32_t sub, uint32_t s)
 {
-    for (uint32_t s = 0; s < f->block_len / f->sub; s++) {
-        size_t xs = at / f->sub + s;
-        int32_t v = dot_i8(u->q + s * f->sub, x->q + at + s * f->sub, f->sub);
-        y = fmaf((float)v, u->scale[s] * x->d[xs], y);
-        if (f->has_min)
-            y = fmaf(u->min[s], x->xs[xs], y);
+    return sub == 32 ? (float)x->sum[s] : (float)x->sub[s / 2].half[s % 2];
+}
+
+/* 128 columns, from column `at` of an unpacked lane, times a group. */
+static float multiply_group(const struct kernel_format *f, const struct kernel_unpacked *u,
+                            uint32_t at, const struct kernel_act_group *x)
+{
+    uint32_t n_sub = KERNEL_ACT_LEN / f->sub, first = at / f->sub;
+    bool super = f->block_len > KERNEL_ACT_LEN;
+    double minima = 0; /* exact: products of 17 by 13 bits */
+    for (uint32_t s = 0; s < n_sub && f->has_min && super; s++)
+        minima += (double)u->min[first + s] * (double)sub_sum(x, f->sub, s);
+    float p = (float)minima;
+    for (uint32_t s = 0; s < n_sub; s++) {
+        const int8_t *q = x->sub[s * f->sub / KERNEL_ACT_SUB].q + s * f->sub % KERNEL_ACT_SUB;
+        int32_t v = dot_i8(u->q + at + s * f->sub, q, f->sub);
+        if (f->has_min && !super)
+            p = fmaf(u->min[first + s], sub_sum(x, f->sub, s), p);
+        p = fmaf((float)v, u->scale[first + s], p);
     }
-    return y;
+    return p;
 }
 
 static void matmul_blocks(const struct kernel_mat *w, uint32_t o, const struct kernel_act *x,
                           float *y, size_t ldy)
 {
     const struct kernel_format *f = kernel_format(w->type);
-    const uint8_t *block = (const uint8_t *)w->data + o * w->row_bytes;
+    const struct pack_format *p = kernel_pack_format(w->type);
+    const uint8_t *record = (const uint8_t *)w->data + o / PACK_ROWS * w->row_bytes;
     struct kernel_unpacked u;
     for (uint32_t r = 0; r < x->n_rows; r++)
         y[r * ldy] = 0;
-    for (size_t at = 0; at < w->n_in; at += f->block_len, block += f->block_bytes) {
-        f->unpack(block, &u);
+    for (uint32_t at = 0; at < w->n_in; at += p->cols, record += p->bytes) {
+        kernel_pack_lane(w->type, record, o % PACK_ROWS, &u);
         for (uint32_t r = 0; r < x->n_rows; r++) {
-            struct kernel_act_row row = kernel_act_row(x, r, f->sub);
-            y[r * ldy] = add_block(f, &u, &row, at, y[r * ldy]);
+            const struct kernel_act_group *g = kernel_act_row(x, r) + at / KERNEL_ACT_LEN;
+            for (uint32_t i = 0; i < p->cols; i += KERNEL_ACT_LEN, g++)
+                y[r * ldy] = fmaf(multiply_group(f, &u, i, g), g->d, y[r * ldy]);
         }
     }
 }
@@ -183,7 +177,7 @@ void kernel_matmul_c(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
 {
     ASSERT(o0 <= o1 && o1 <= w->n_out && x->n_in == w->n_in);
     for (uint32_t o = o0; o < o1; o++) {
-        if (kernel_format(w->type) != NULL)
+        if (kernel_pack_format(w->type) != NULL)
             matmul_blocks(w, o, x, y + o, ldy);
         else
             matmul_floats(w, o, x, y + o, ldy);
@@ -193,4 +187,13 @@ void kernel_matmul_c(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
 void kernel_dequantize_row_c(uint32_t type, const void *src, float *dst, size_t n)
 {
     kernel_type_info(type)->dequantize(src, dst, n);
+}
+
+void kernel_mat_row(const struct kernel_table *k, const struct kernel_mat *w, uint32_t o,
+                    float *dst)
+{
+    if (kernel_pack_format(w->type) != NULL)
+        kernel_pack_row(w, o, dst);
+    else
+        k->dequantize_row(w->type, (const uint8_t *)w->data + o * w->row_bytes, dst, w->n_in);
 }

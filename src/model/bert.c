@@ -100,10 +100,10 @@ static int bind_layer(struct bind *b, struct bert_layer *y, uint32_t l)
     uint32_t n = b->m->shape.n_embd, n_ff = b->m->shape.n_ff;
     if (bind_has(b, l, "attn_qkv")) {
         struct block_linear all = { .scale = 1 };
-        TRY(bind_linear(b, &all, l, "attn_qkv", 3 * n, n));
-        y->q = bind_rows(&all, 0, n);
-        y->k = bind_rows(&all, n, n);
-        y->v = bind_rows(&all, 2 * n, n);
+        TRY(bind_whole(b, &all, l, "attn_qkv", 3 * n, n));
+        TRY(bind_rows(b, &y->q, &all, 0, n));
+        TRY(bind_rows(b, &y->k, &all, n, n));
+        TRY(bind_rows(b, &y->v, &all, 2 * n, n));
     } else {
         TRY(bind_linear(b, &y->q, l, "attn_q", n, n));
         TRY(bind_linear(b, &y->k, l, "attn_k", n, n));
@@ -162,14 +162,12 @@ static void embed_task(void *ctx, uint32_t r, uint32_t thread)
     const struct bert_task *t = ctx;
     struct model_work *w = t->w;
     const struct model *m = w->m;
-    const struct kernel_mat *e = &m->embd.mat.mat, *p = &m->bert->positions.mat.mat;
+    const struct device_mat *p = &m->bert->positions.mat;
     float *h = work_row(w, BUF_H, r), *x = work_row(w, BUF_X, r);
-    const uint8_t *row = (const uint8_t *)e->data + (size_t)w->batch->ids[r] * e->row_bytes;
-    w->k->dequantize_row(e->type, row, h, e->n_in);
-    if (p->n_out != 0) {
-        row = (const uint8_t *)p->data + (size_t)w->pos[r] * p->row_bytes;
-        w->k->dequantize_row(p->type, row, x, p->n_in);
-        w->k->add(h, x, p->n_in);
+    device_mat_row(m->dev, &m->embd.mat, (uint32_t)w->batch->ids[r], h);
+    if (p->mat.n_out != 0) {
+        device_mat_row(m->dev, p, w->pos[r], x);
+        w->k->add(h, x, p->mat.n_in);
     } else {
         rope_row(&m->ropes[0], w->pos[r], work_row(w, BUF_CS0, r));
     }

@@ -171,17 +171,41 @@ static int bind_scale(struct bind *b, struct block_linear *out, uint32_t l, cons
                : err_set_field(b->err, E_FORMAT, name, "tensor %s is not finite; " CONVERT, name);
 }
 
-static int bind_weight(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
-                       uint32_t n_out, uint32_t n_in)
+void bind_done(struct bind *b, const struct model_tensor *t)
+{
+    if (!b->touch)
+        return;
+    if (kernel_act_kind(t->type) != KERNEL_ACT_F32)
+        model_file_drop(b->file, t);
+    b->done_bytes += t->bytes;
+    if (b->params != NULL && b->params->progress != NULL)
+        b->params->progress(b->params->progress_ctx, b->done_bytes, model_file_bytes(b->file));
+}
+
+int bind_mat(struct bind *b, struct device_mat *out, const struct model_tensor *t,
+             const uint32_t dims[2], size_t offset)
+{
+    int rc = device_mat_init(b->m->store, out, t->type, dims[0], dims[1], t->data + offset);
+    if (rc < 0)
+        return err_set_field(b->err, rc, "tensor", "tensor %.*s: %s", (int)t->name.len,
+                             t->name.data, err_code_text(rc));
+    return 0;
+}
+
+/* store NULL: not made ready. */
+static int bind_weight(struct bind *b, struct device_store *store, struct block_linear *out,
+                       uint32_t l, const char *stem, const uint32_t dims[2])
 {
     char name[BIND_NAME_MAX];
-    const uint64_t ne[2] = { n_in, n_out };
+    const uint64_t ne[2] = { dims[1], dims[0] };
     const struct model_tensor *t;
     bind_name(name, l, stem, ".weight");
     TRY(bind_tensor(b, &t, name, ne, 2));
-    int rc = device_mat_init(b->m->dev, &out->mat, t->type, n_out, n_in, t->data);
+    int rc = device_mat_init(store, &out->mat, t->type, dims[0], dims[1], t->data);
     if (rc < 0)
         return err_set_field(b->err, rc, name, "tensor %s: %s", name, err_code_text(rc));
+    if (store != NULL)
+        bind_done(b, t);
     out->scale = 1;
     return 0;
 }
@@ -197,14 +221,14 @@ int bind_matrix(struct bind *b, struct block_linear *out, uint32_t l, const char
         if (t != NULL)
             b->used[t - model_file_tensor_at(b->file, 0)] = 1;
     }
-    return bind_weight(b, out, l, stem, n_out, n_in);
+    return bind_weight(b, b->m->store, out, l, stem, (const uint32_t[2]){ n_out, n_in });
 }
 
-int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
-                uint32_t n_out, uint32_t n_in)
+/* The bias and the factor that may stand beside a matrix. */
+static int bind_beside(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                       uint32_t n_out)
 {
     char name[BIND_NAME_MAX];
-    TRY(bind_weight(b, out, l, stem, n_out, n_in));
     bind_name(name, l, stem, ".bias");
     int rc = bind_vector(b, &out->mat.bias, name, n_out);
     if (rc != E_NOT_FOUND)
@@ -212,15 +236,26 @@ int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char
     return bind_scale(b, out, l, stem);
 }
 
-struct block_linear bind_rows(const struct block_linear *whole, uint32_t from, uint32_t n)
+int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                uint32_t n_out, uint32_t n_in)
 {
-    struct block_linear part = *whole;
-    ASSERT(from + n <= whole->mat.mat.n_out);
-    part.mat.mat.data = (const uint8_t *)whole->mat.mat.data + from * whole->mat.mat.row_bytes;
-    part.mat.mat.n_out = n;
-    if (part.mat.bias != NULL)
-        part.mat.bias += from;
-    return part;
+    TRY(bind_weight(b, b->m->store, out, l, stem, (const uint32_t[2]){ n_out, n_in }));
+    return bind_beside(b, out, l, stem, n_out);
+}
+
+int bind_whole(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+               uint32_t n_out, uint32_t n_in)
+{
+    TRY(bind_weight(b, NULL, out, l, stem, (const uint32_t[2]){ n_out, n_in }));
+    return bind_beside(b, out, l, stem, n_out);
+}
+
+int bind_rows(struct bind *b, struct block_linear *out, const struct block_linear *whole,
+              uint32_t from, uint32_t n)
+{
+    out->scale = whole->scale;
+    int rc = device_mat_rows(b->m->store, &out->mat, &whole->mat, from, n);
+    return rc < 0 ? err_set(b->err, rc, "weights: %s", err_code_text(rc)) : 0;
 }
 
 int bind_norm(struct bind *b, struct block_norm *out, uint32_t l, const char *stem, uint32_t n)

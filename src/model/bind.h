@@ -20,6 +20,8 @@ struct bind {
     bool touch;    /* weights may be read */
     uint8_t *used; /* (n_tensors) 1: some part has it */
     bool heads_by_layer; /* the family takes head counts that differ from layer to layer, 0 too */
+    const struct model_params *params; /* or NULL */
+    uint64_t done_bytes;               /* of the file, for params->progress */
     struct err *err;
 };
 
@@ -54,8 +56,17 @@ NODISCARD int bind_linear(struct bind *b, struct block_linear *out, uint32_t l, 
 /* A matrix alone: bias and scale of that stem, if there are any, are not part of the layer. */
 NODISCARD int bind_matrix(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
                           uint32_t n_out, uint32_t n_in);
-/* Rows [from, from + n) of a bound matrix as a matrix of its own. */
-struct block_linear bind_rows(const struct block_linear *whole, uint32_t from, uint32_t n);
+/* The same for a matrix that is only cut: it cannot be computed with. */
+NODISCARD int bind_whole(struct bind *b, struct block_linear *out, uint32_t l, const char *stem,
+                         uint32_t n_out, uint32_t n_in);
+/* Rows [from, from + n) of such a matrix as a matrix of its own. */
+NODISCARD int bind_rows(struct bind *b, struct block_linear *out, const struct block_linear *whole,
+                        uint32_t from, uint32_t n);
+/* Hands rows of a tensor to the device. */
+NODISCARD int bind_mat(struct bind *b, struct device_mat *out, const struct model_tensor *t,
+                       const uint32_t dims[2], size_t offset);
+/* The tensor is done with: its pages are dropped, progress is told. */
+void bind_done(struct bind *b, const struct model_tensor *t);
 NODISCARD int bind_norm(struct bind *b, struct block_norm *out, uint32_t l, const char *stem,
                         uint32_t n);
 /* n floats, borrowed where the file has them as aligned F32, else converted. E_NOT_FOUND without

@@ -276,11 +276,10 @@ static int bind_qkv(struct bind *b, uint32_t l, struct block_attn *a)
         return bind_linear(b, &a->v, l, "attn_v", n_v, n_embd);
     }
     struct block_linear all = { .scale = 1 };
-    TRY(bind_linear(b, &all, l, "attn_qkv", n_q + n_k + n_v, n_embd));
-    a->q = bind_rows(&all, 0, n_q);
-    a->k = bind_rows(&all, n_q, n_k);
-    a->v = bind_rows(&all, n_q + n_k, n_v);
-    return 0;
+    TRY(bind_whole(b, &all, l, "attn_qkv", n_q + n_k + n_v, n_embd));
+    TRY(bind_rows(b, &a->q, &all, 0, n_q));
+    TRY(bind_rows(b, &a->k, &all, n_q, n_k));
+    return bind_rows(b, &a->v, &all, n_q + n_k, n_v);
 }
 
 int bind_attn(struct bind *b, uint32_t l, bool qk_norm)
@@ -325,9 +324,9 @@ int bind_ffn(struct bind *b, uint32_t l, bool gelu)
         TRY(bind_linear(b, &f->up, l, "ffn_up", s->n_ff, s->n_embd));
     } else {
         struct block_linear both = { .scale = 1 };
-        TRY(bind_linear(b, &both, l, "ffn_up", 2 * s->n_ff, s->n_embd));
-        f->gate = bind_rows(&both, 0, s->n_ff);
-        f->up = bind_rows(&both, s->n_ff, s->n_ff);
+        TRY(bind_whole(b, &both, l, "ffn_up", 2 * s->n_ff, s->n_embd));
+        TRY(bind_rows(b, &f->gate, &both, 0, s->n_ff));
+        TRY(bind_rows(b, &f->up, &both, s->n_ff, s->n_ff));
     }
     bind_width(b, BUF_GATE, s->n_ff);
     bind_width(b, BUF_UP, s->n_ff);

@@ -74,12 +74,10 @@ static void embed_task(void *ctx, uint32_t r, uint32_t thread)
     const struct residual *t = ctx;
     struct model_work *w = t->w;
     const struct model *m = w->m;
-    const struct kernel_mat *e = &m->embd.mat.mat;
     float *x = work_row(w, BUF_X, r);
-    const uint8_t *row = (const uint8_t *)e->data + (size_t)w->batch->ids[r] * e->row_bytes;
-    w->k->dequantize_row(e->type, row, x, e->n_in);
+    device_mat_row(m->dev, &m->embd.mat, (uint32_t)w->batch->ids[r], x);
     if (m->shape.embd_scale != 1)
-        w->k->scale(x, m->shape.embd_scale, e->n_in);
+        w->k->scale(x, m->shape.embd_scale, m->shape.n_embd);
     for (uint32_t i = 0; i < MODEL_ROPES; i++)
         if (m->ropes[i].n_dims != 0)
             rope_row(&m->ropes[i], w->pos[r], work_row(w, BUF_CS0 + i, r));

@@ -63,19 +63,17 @@ static int bind_stack(struct bind *b, const struct kernel_mat **out, uint32_t l,
     uint32_t n = b->m->shape.n_heads;
     const uint64_t ne[3] = { n_in, n_out, n };
     const struct model_tensor *t;
-    struct device_mat first;
     bind_name(name, l, stem, ".weight");
     TRY(bind_tensor(b, &t, name, ne, 3));
-    int rc = device_mat_init(b->m->dev, &first, t->type, n_out, n_in, t->data);
-    if (rc < 0)
-        return err_set_field(b->err, rc, name, "tensor %s: %s", name, err_code_text(rc));
     struct kernel_mat *mats = arena_alloc(&b->m->arena, n, sizeof *mats);
     if (mats == NULL)
         return err_set(b->err, E_NOMEM, "no memory for tensor %s", name);
     for (uint32_t h = 0; h < n; h++) {
-        mats[h] = first.mat;
-        mats[h].data = t->data + (size_t)h * n_out * first.mat.row_bytes;
+        struct device_mat one;
+        TRY(bind_mat(b, &one, t, (const uint32_t[2]){ n_out, n_in }, t->bytes / n * h));
+        mats[h] = one.mat;
     }
+    bind_done(b, t);
     *out = mats;
     return 0;
 }
@@ -122,7 +120,7 @@ static int split_kv_b(struct bind *b, struct block_mla *a, uint32_t l)
 {
     struct block_linear all = { .scale = 1 };
     uint32_t rows = a->nope + a->v_dim;
-    TRY(bind_linear(b, &all, l, "attn_kv_b", a->n_heads * rows, a->rank));
+    TRY(bind_whole(b, &all, l, "attn_kv_b", a->n_heads * rows, a->rank));
     if (all.mat.bias != NULL || all.scale != 1)
         return err_set_field(b->err, E_UNSUPPORTED, "attn_kv_b",
                              "a bias or scale of attn_kv_b is not computed with");
@@ -131,7 +129,8 @@ static int split_kv_b(struct bind *b, struct block_mla *a, uint32_t l)
     if (k_b == NULL || v_b == NULL)
         return err_set(b->err, E_NOMEM, "no memory for %u heads", a->n_heads);
     for (uint32_t h = 0; h < a->n_heads; h++) {
-        struct block_linear values = bind_rows(&all, h * rows + a->nope, a->v_dim);
+        struct block_linear values;
+        TRY(bind_rows(b, &values, &all, h * rows + a->nope, a->v_dim));
         const uint8_t *data = all.mat.mat.data;
         data += (size_t)h * rows * all.mat.mat.row_bytes;
         v_b[h] = values.mat.mat;

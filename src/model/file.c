@@ -522,3 +522,14 @@ struct text_str model_file_chat_template(const struct model_file *f)
         return (struct text_str){ 0 };
     return (struct text_str){ (const char *)m->data, m->bytes };
 }
+
+void model_file_drop(const struct model_file *f, const struct model_tensor *t)
+{
+    for (uint32_t i = 0; i < f->n_parts; i++) {
+        const struct os_map *map = &f->parts[i];
+        uintptr_t start = (uintptr_t)map->data, at = (uintptr_t)t->data;
+        /* Memory that is no mapping of a file would lose its contents. */
+        if (map->fd >= 0 && at >= start && at - start < map->size)
+            os_map_advise(map, at - start, t->bytes, OS_DONT_NEED);
+    }
+}

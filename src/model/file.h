@@ -90,6 +90,10 @@ const struct model_tensor *model_file_tensor_at(const struct model_file *f, uint
 const struct model_meta *model_file_meta(const struct model_file *f, const char *key);
 const struct model_tensor *model_file_tensor(const struct model_file *f, const char *name);
 
+/* The tensor's bytes are not needed for now: their pages leave this process's memory, and come back
+ * from the file when touched. */
+void model_file_drop(const struct model_file *f, const struct model_tensor *t);
+
 /* Scalars. A key that begins with "." is looked up behind the architecture's name (".block_count"
  * -> "llama.block_count"). Absent: 0 and *out untouched (preset the default). Wrong kind or out of
  * range for the type: E_FORMAT naming the key. Integers of any width convert; numbers convert to

@@ -143,6 +143,7 @@ extern const struct model_family model_llama, model_qwen2, model_qwen3, model_ge
 struct model {
     const struct model_family *family;
     struct device *dev;
+    struct device_store *store; /* packed weights */
     struct arena arena;
     struct model_info info;
     struct model_layout layout;

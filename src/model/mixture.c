@@ -135,22 +135,19 @@ static int bind_stacked(struct bind *b, struct block_linear *out, uint32_t l, co
     const uint64_t ne[3] = { dims[2], dims[1], dims[0] };
     const struct model_tensor *t;
     const float *scales = NULL;
-    struct device_mat first;
     bind_name(name, l, stem, ".weight");
     TRY(bind_tensor(b, &t, name, ne, 3));
-    int rc = device_mat_init(b->m->dev, &first, t->type, dims[1], dims[2], t->data);
-    if (rc < 0)
-        return err_set_field(b->err, rc, name, "tensor %s: %s", name, err_code_text(rc));
     bind_name(name, l, stem, ".scale");
-    rc = bind_vector(b, &scales, name, dims[0]);
+    int rc = bind_vector(b, &scales, name, dims[0]);
     if (rc < 0 && rc != E_NOT_FOUND)
         return rc;
     for (uint32_t e = 0; e < dims[0]; e++) {
-        out[e] = (struct block_linear){ .mat = first, .scale = 1 };
-        out[e].mat.mat.data = t->data + (size_t)e * dims[1] * first.mat.row_bytes;
+        out[e] = (struct block_linear){ .scale = 1 };
+        TRY(bind_mat(b, &out[e].mat, t, dims + 1, t->bytes / dims[0] * e));
         if (scales != NULL && b->touch)
             out[e].scale = scales[e];
     }
+    bind_done(b, t);
     return 0;
 }
 
@@ -176,16 +173,28 @@ static int bind_experts(struct bind *b, struct block_linear *out, uint32_t l, co
                                    : bind_apart(b, out, l, stem, dims);
 }
 
-/* Gate and up of all experts in one tensor: rows of gate, then rows of up. */
-static int bind_gate_up(struct bind *b, struct block_ffn *experts, struct block_linear *both,
-                        uint32_t l, const uint32_t dims[3])
+/* Gate and up of all experts in one tensor: rows of gate, then rows of up. Seen as twice as many
+ * matrices. */
+static int bind_gate_up(struct bind *b, struct block_ffn *experts, uint32_t l,
+                        const uint32_t dims[3])
 {
-    const uint32_t two[3] = { dims[0], 2 * dims[1], dims[2] };
-    TRY(bind_stacked(b, both, l, "ffn_gate_up_exps", two));
+    const uint64_t ne[3] = { dims[2], 2 * dims[1], dims[0] };
+    char name[BIND_NAME_MAX];
+    const struct model_tensor *t;
+    const float *scales = NULL;
+    bind_name(name, l, "ffn_gate_up_exps", ".weight");
+    TRY(bind_tensor(b, &t, name, ne, 3));
+    bind_name(name, l, "ffn_gate_up_exps", ".scale");
+    int rc = bind_vector(b, &scales, name, dims[0]);
+    if (rc < 0 && rc != E_NOT_FOUND)
+        return rc;
     for (uint32_t e = 0; e < dims[0]; e++) {
-        experts[e].gate = bind_rows(&both[e], 0, dims[1]);
-        experts[e].up = bind_rows(&both[e], dims[1], dims[1]);
+        size_t bytes = t->bytes / dims[0];
+        TRY(bind_mat(b, &experts[e].gate.mat, t, dims + 1, bytes * e));
+        TRY(bind_mat(b, &experts[e].up.mat, t, dims + 1, bytes * e + bytes / 2));
+        experts[e].gate.scale = experts[e].up.scale = scales != NULL && b->touch ? scales[e] : 1;
     }
+    bind_done(b, t);
     return 0;
 }
 
@@ -199,7 +208,7 @@ static int bind_all_experts(struct bind *b, struct block_mixture *m, uint32_t l,
                  ? 0
                  : err_set(b->err, E_NOMEM, "no memory for %u experts", n);
     if (rc == 0 && bind_has(b, l, "ffn_gate_up_exps")) {
-        rc = bind_gate_up(b, experts, part, l, in);
+        rc = bind_gate_up(b, experts, l, in);
     } else if (rc == 0) {
         rc = bind_experts(b, part, l, "ffn_gate", in);
         for (uint32_t e = 0; rc == 0 && e < n; e++)
@@ -284,7 +293,7 @@ int bind_mixture(struct bind *b, uint32_t l, const struct mixture_rule *rule)
     bind_width(b, BUF_PICKS, used);
     bind_width(b, BUF_WEIGHTS, used);
     bind_width(b, BUF_ROWS, 2 * (size_t)used);
-    bind_width(b, BUF_EXPERT_IN, (forms * (num_max(n_embd, n_ff) + 16) + 16) * used);
+    bind_width(b, BUF_EXPERT_IN, (forms * (num_max(n_embd, n_ff) + 32) + 16) * used);
     bind_width(b, BUF_EXPERT_OUT, (size_t)used * n_embd);
     b->m->layers[l].mixture = m;
     return 0;

@@ -94,6 +94,8 @@ static int bind_all(struct bind *b)
     fill_windows(b->m);
     TRY(model_layout_finish(&b->m->layout, b->err));
     fill_info(b->m);
+    if (b->m->store != NULL)
+        b->m->info.packed_bytes = device_store_bytes(b->m->store);
     return 0;
 }
 
@@ -127,7 +129,9 @@ static int make(struct model **out, const struct model_file *f, struct device *d
         m->layout.block_len =
             params != NULL && params->block_len != 0 ? params->block_len : BLOCK_LEN_DEFAULT;
         struct bind b = { .file = f, .m = m, .touch = dev != NULL, .used = used, .err = err };
-        rc = bind_all(&b);
+        b.params = params;
+        rc = dev == NULL ? 0 : device_store_create(&m->store, dev);
+        rc = rc < 0 ? err_set(err, rc, "no memory for a model") : bind_all(&b);
     }
     mem_free(used);
     if (rc < 0) {
@@ -157,6 +161,7 @@ void model_destroy(struct model *m)
 {
     if (m == NULL)
         return;
+    device_store_destroy(m->store);
     arena_fini(&m->arena);
     mem_free(m);
 }

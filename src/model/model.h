@@ -12,6 +12,8 @@
  * Invariants: a forward writes exactly the state rows of its tokens and reads only earlier ones of
  * the same span's table. Results do not depend on what else is in the batch, on thread count, or on
  * where prefill was cut (same ISA level).
+ * Quantised weights are packed for the device when a model is made, and the file's pages dropped.
+ *
  * Ownership: the model borrows the file and device, which must outlive it. Threads: forward runs on
  * the caller and the device's team; one forward at a time per workspace. A step allocates nothing.
  * */
@@ -32,6 +34,9 @@ struct model;
 struct model_params {
     uint32_t kv_type;   /* enum kernel_type of K/V rows: F16 (default), F32, BF16, Q8_0 */
     uint32_t block_len; /* tokens a block; 0: 16 */
+    /* Called while weights are made ready: bytes of the file done, of all. May be NULL. */
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *progress_ctx;
 };
 
 /* How the rows of a text become one: GGUF's numbers of PREFIX.pooling_type. */
@@ -47,6 +52,7 @@ struct model_info {
     uint32_t pooling;     /* enum model_pooling the file asks for; NONE: it does not say */
     uint64_t n_params;
     uint64_t weight_bytes; /* read once by a decode step of a dense model */
+    uint64_t packed_bytes; /* of quantised weights, as they lie in memory */
 };
 
 /* Can Naru run this file? 0, or the reason why not (E_UNSUPPORTED, E_FORMAT ...) in err. Binds and

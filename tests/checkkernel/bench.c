@@ -6,15 +6,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/num.h"
 #include "checkkernel/check.h"
+#include "kernel/pack.h"
 #include "kernel/probe.h"
 
 #define N_IN 2048
-#define N_OUT 1024
-#define ROWS 96
+#define ROWS 512
 #define DEPTH 4096 /* positions of the attention benchmark */
 #define ATTN_SCRATCH (2u << 20)
-#define WEIGHTS ((size_t)DEPTH * 576 * 4) /* bytes: the largest matrix or cache */
+#define WEIGHTS ((size_t)8192 * 2048 * 4) /* bytes: the largest matrix or cache */
 
 struct ceilings {
     double fma, dot, read; /* per ns: operations, operations, bytes */
@@ -25,7 +26,7 @@ struct bench {
     struct ceilings top;
     bool once;
     const char *filter;
-    uint8_t *weights;  /* N_OUT rows */
+    uint8_t *weights;
     uint8_t *act;
     float *x, *y, *z;
 };
@@ -40,7 +41,7 @@ static double now_ns(void)
 struct heads;
 struct body {
     const struct bench *b;
-    uint32_t type, n_out, n_rows;
+    uint32_t type, n_out, n_rows, n_in;
     const struct heads *heads; /* attention only */
 };
 
@@ -71,35 +72,59 @@ static bool wanted(const struct bench *b, const char *name)
 static void run_matmul(const struct body *m)
 {
     const struct bench *b = m->b;
-    struct kernel_mat w = { .data = b->weights, .type = m->type, .n_out = m->n_out, .n_in = N_IN };
-    if (kernel_row_bytes(&w.row_bytes, m->type, N_IN) < 0)
+    struct kernel_mat w = { b->weights, m->type, m->n_out, m->n_in, 0 };
+    struct kernel_act x = { b->act, b->t->k.act_row_bytes(m->type, m->n_in), m->n_rows, m->n_in };
+    if (kernel_pack_format(m->type) != NULL)
+        w.row_bytes = kernel_pack_panel_bytes(m->type, m->n_in);
+    else if (kernel_row_bytes(&w.row_bytes, m->type, m->n_in) < 0)
         abort();
-    struct kernel_act x = { b->act, b->t->k.act_row_bytes(m->type, N_IN), m->n_rows, N_IN };
-    b->t->k.matmul(&w, 0, m->n_out, &x, b->y, N_OUT);
+    b->t->k.matmul(&w, 0, m->n_out, &x, b->y, m->n_out);
 }
 
+/* Equal rows: what is in them does not change the time. */
+static size_t make_weights(struct bench *b, const struct body *m)
+{
+    size_t row_bytes;
+    if (kernel_row_bytes(&row_bytes, m->type, m->n_in) < 0)
+        abort();
+    uint8_t *rows = malloc(PACK_ROWS * row_bytes);
+    for (uint32_t o = 0; o < PACK_ROWS; o++)
+        kernel_type_info(m->type)->quantize(b->x + o, rows + o * row_bytes, m->n_in);
+    size_t bytes = kernel_pack_format(m->type) != NULL ? kernel_pack_panel_bytes(m->type, m->n_in)
+                                                       : PACK_ROWS * row_bytes;
+    for (uint32_t o = 0; o < m->n_out; o += PACK_ROWS) {
+        uint8_t *to = b->weights + o / PACK_ROWS * bytes;
+        if (kernel_pack_format(m->type) != NULL)
+            kernel_pack_panel(m->type, rows, row_bytes, PACK_ROWS, m->n_in, to);
+        else
+            memcpy(to, rows, bytes);
+    }
+    free(rows);
+    return bytes * num_ceil_div(m->n_out, PACK_ROWS);
+}
+
+/* The matrices of a model of 1 to 2 thousand values, and the numbers of rows around the tiles'. */
 static void bench_matmul(struct bench *b, uint32_t type)
 {
-    const char *name = kernel_type_info(type)->name;
-    uint32_t n_out = b->once ? 20 : N_OUT;
-    static const uint32_t rows[] = { 1, 2, 4, 8, 33, ROWS };
-    size_t row_bytes;
-    if (kernel_row_bytes(&row_bytes, type, N_IN) < 0)
-        abort();
-    kernel_type_info(type)->quantize(b->x, b->weights, N_IN);
-    for (uint32_t o = 1; o < N_OUT; o++)
-        memcpy(b->weights + o * row_bytes, b->weights, row_bytes);
-    b->t->k.act_prepare(type, b->x, ROWS, N_IN, b->act);
+    static const uint32_t shapes[][2] = { { 2048, 2048 }, { 8192, 2048 }, { 2048, 8192 },
+                                          { 1024, 3072 } }; /* n_out, n_in */
+    static const uint32_t rows[] = { 1, 4, 8, 9, 16, 33, 128, 512 };
     double top = kernel_act_kind(type) == KERNEL_ACT_F32 ? b->top.fma : b->top.dot;
-    for (unsigned i = 0; i < 6; i++) {
-        struct body m = { .b = b, .type = type, .n_out = n_out, .n_rows = rows[i] };
-        double ns = time_of(b, run_matmul, &m);
-        double ops = 2.0 * n_out * N_IN * rows[i] / ns;
-        double bytes = (double)n_out * (double)row_bytes / ns;
-        if (!b->once)
-            printf("%-8s matmul %-6s rows %3u %9.1f us %7.1f GOP/s (%3.0f %% of peak) %6.1f GB/s "
-                   "(%3.0f %% of read)\n", b->t->k.level, name, rows[i], ns / 1e3, ops,
-                   100 * ops / top, bytes, 100 * bytes / b->top.read);
+    for (unsigned s = 0; s < 4; s++) {
+        struct body m = { .b = b, .type = type, .n_in = shapes[s][1] };
+        m.n_out = b->once ? 20 : shapes[s][0];
+        double bytes = (double)make_weights(b, &m);
+        b->t->k.act_prepare(type, b->x, b->once ? 4 : ROWS, m.n_in, b->act);
+        for (unsigned i = 0; i < (b->once ? 2 : 8); i++) {
+            m.n_rows = rows[i];
+            double ns = time_of(b, run_matmul, &m);
+            double ops = 2.0 * m.n_out * m.n_in * m.n_rows / ns;
+            if (!b->once)
+                printf("%-11s matmul %-6s %4u x %4u rows %3u %9.1f us %7.1f GOP/s (%3.0f %% of "
+                       "peak) %6.1f GB/s (%3.0f %% of read)\n", b->t->k.level,
+                       kernel_type_info(type)->name, m.n_out, m.n_in, m.n_rows, ns / 1e3, ops,
+                       100 * ops / top, bytes / ns, 100 * bytes / ns / b->top.read);
+        }
     }
 }
 
@@ -302,16 +327,19 @@ static void bench_rows(struct bench *b)
 void bench_run(struct check *t, unsigned flags, bool once, const char *filter)
 {
     struct bench b = { .t = t, .top = { 1, 1, 1 }, .once = once, .filter = filter };
-    size_t floats = (size_t)ROWS * N_IN;
+    size_t floats = (size_t)ROWS * 8192;
     b.weights = aligned_alloc(64, WEIGHTS);
     b.act = aligned_alloc(64, floats * 4 + 64 * ROWS + ATTN_SCRATCH);
     b.x = aligned_alloc(64, floats * 4);
     b.y = aligned_alloc(64, floats * 4);
     b.z = aligned_alloc(64, floats * 4);
     memset(b.weights, 0, WEIGHTS);
-    fill(t, b.x, floats, FILL_NORMAL);
-    fill(t, b.y, floats, FILL_NORMAL);
-    fill(t, b.z, floats, FILL_NORMAL);
+    size_t drawn = (size_t)4 * 8192; /* the rest repeats them */
+    fill(t, b.x, drawn, FILL_NORMAL);
+    for (size_t i = drawn; i < floats; i += drawn)
+        memcpy(b.x + i, b.x, drawn * sizeof *b.x);
+    memcpy(b.y, b.x, floats * sizeof *b.x);
+    memcpy(b.z, b.x, floats * sizeof *b.x);
     if (!once) {
         b.top = measure(flags);
         printf("%-8s ceilings of one thread: fp32 %.1f GFLOP/s, int8 %.1f GOP/s, read %.1f GB/s\n",

@@ -18,6 +18,7 @@ static const struct {
     { "avx512-bf16", OS_CPU_AVX512_BF16,
       KERNEL_AVX2 | KERNEL_AVX512 | KERNEL_AVX512_VNNI | KERNEL_AVX512_BF16 },
     { "neon", OS_CPU_NEON, KERNEL_NEON },
+    { "dotprod", OS_CPU_DOTPROD, KERNEL_NEON | KERNEL_DOTPROD },
 };
 
 static unsigned n_run;

@@ -18,6 +18,8 @@ void kernel_matmul_float_neon(const struct kernel_mat *w, uint32_t o0, uint32_t 
                               const struct kernel_act *x, float *y, size_t ldy);
 void kernel_matmul_block_neon(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
                               const struct kernel_act *x, float *y, size_t ldy);
+void kernel_matmul_block_dotprod(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
+                                 const struct kernel_act *x, float *y, size_t ldy);
 void kernel_init_vector_neon(struct kernel_table *k);
 void kernel_init_delta_neon(struct kernel_table *k);
 

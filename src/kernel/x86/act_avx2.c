@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "kernel/act.h"
 #include "kernel/reference.h"
-#include "kernel/unpack.h"
+#include "kernel/pack.h"
 #include "kernel/x86/avx2.h"
 
 /* The largest of 32 magnitudes as bits; NaN ranks above infinity. */
@@ -29,71 +29,75 @@ static ALWAYS_INLINE __m256i pack_bytes(const __m256i v[4])
     return _mm256_permutevar8x32_epi32(p, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/* Quantises 32 values; returns the scale. */
-static ALWAYS_INLINE float quantize_block(const float *x, __m256i *q)
+/* Sums of the lower and the upper 16 bytes, and all that follows from them. */
+static ALWAYS_INLINE void put_sums(__m256i q, struct kernel_act_group *g, uint32_t s)
 {
-    __m256 v[4];
-    for (int j = 0; j < 4; j++)
-        v[j] = _mm256_loadu_ps(x + 8 * j);
-    uint32_t bits = largest_bits(v);
-    float top;
-    memcpy(&top, &bits, sizeof top);
-    if (!(top >= KERNEL_ACT_TINY && top <= 3.4028235e38f)) {
-        *q = _mm256_setzero_si256();
-        return bits >= 0x7f800000 ? NAN : 0;
-    }
-    __m256 id = _mm256_set1_ps(127.0f / top);
-    __m256i n[4];
-    for (int j = 0; j < 4; j++)
-        n[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v[j], id));
-    *q = pack_bytes(n);
-    return top / 127.0f;
-}
-
-/* Sums of the lower and the upper 16 bytes. */
-static ALWAYS_INLINE void sums16(__m256i q, int32_t sum[2])
-{
+    struct kernel_act_sub *sub = &g->sub[s];
     __m256i pair = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
     __m256i quad = _mm256_madd_epi16(pair, _mm256_set1_epi16(1));
     quad = _mm256_add_epi32(quad, _mm256_shuffle_epi32(quad, 0x4e));
     quad = _mm256_add_epi32(quad, _mm256_shuffle_epi32(quad, 0xb1));
-    sum[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(quad));
-    sum[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256(quad, 1));
+    int32_t low = _mm_cvtsi128_si32(_mm256_castsi256_si128(quad));
+    int32_t high = _mm_cvtsi128_si32(_mm256_extracti128_si256(quad, 1));
+    sub->minus = -low - high;
+    sub->minus_half[0] = -low;
+    sub->minus_half[1] = -high;
+    sub->half[0] = (int16_t)low;
+    sub->half[1] = (int16_t)high;
+    g->sum[s] = (int16_t)(low + high);
 }
 
-static void prepare_row(const float *x, uint32_t n, uint32_t sub, uint8_t *row)
+/* Quantises 128 values. */
+static void quantize_group(const float *x, struct kernel_act_group *g)
 {
-    float *d = (float *)(void *)(row + n);
-    float *xs = d + n / sub;
-    int32_t *sum = (int32_t *)(void *)(xs + n / sub);
-    for (uint32_t i = 0, s = 0; i < n; i += KERNEL_ACT_LEN) {
-        __m256i q;
-        int32_t half[2];
-        float scale = quantize_block(x + i, &q);
-        _mm256_storeu_si256((__m256i *)(void *)(row + i), q);
-        sums16(q, half);
-        if (sub == 32)
-            half[0] += half[1];
-        for (uint32_t j = 0; j < KERNEL_ACT_LEN / sub; j++, s++) {
-            d[s] = scale;
-            sum[s] = half[j];
-            xs[s] = scale * (float)half[j];
-        }
+    uint32_t bits = 0;
+    for (int s = 0; s < 4; s++) {
+        __m256 v[4];
+        for (int j = 0; j < 4; j++)
+            v[j] = _mm256_loadu_ps(x + 32 * s + 8 * j);
+        uint32_t b = largest_bits(v);
+        bits = b > bits ? b : bits;
     }
+    float top;
+    memcpy(&top, &bits, sizeof top);
+    if (!(top >= KERNEL_ACT_TINY && top <= 3.4028235e38f)) {
+        memset(g, 0, sizeof *g);
+        g->d = bits >= 0x7f800000 ? NAN : 0;
+        return;
+    }
+    __m256 id = _mm256_set1_ps(127.0f / top);
+    for (uint32_t s = 0; s < 4; s++) {
+        __m256i n[4];
+        for (int j = 0; j < 4; j++)
+            n[j] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 32 * s + 8 * j), id));
+        __m256i q = pack_bytes(n);
+        _mm256_storeu_si256((__m256i *)(void *)g->sub[s].q, q);
+        put_sums(q, g, s);
+    }
+    g->d = top / 127.0f;
 }
 
 void kernel_act_prepare_avx2(uint32_t type, const float *x, uint32_t n_rows, uint32_t n_in,
                              void *act)
 {
-    const struct kernel_format *f = kernel_format(type);
     size_t row_bytes = kernel_act_row_bytes_c(type, n_in);
-    if (f == NULL) {
+    if (kernel_pack_format(type) == NULL) {
         memcpy(act, x, n_rows * row_bytes);
         return;
     }
-    ASSERT(n_in % KERNEL_ACT_LEN == 0);
-    for (uint32_t r = 0; r < n_rows; r++)
-        prepare_row(x + (size_t)r * n_in, n_in, f->sub, (uint8_t *)act + r * row_bytes);
+    for (uint32_t r = 0; r < n_rows; r++, x += n_in) {
+        uint8_t *row = (uint8_t *)act + r * row_bytes;
+        struct kernel_act_group *g = (void *)row;
+        uint32_t i = 0;
+        for (; i + KERNEL_ACT_LEN <= n_in; i += KERNEL_ACT_LEN)
+            quantize_group(x + i, g++);
+        if (i < n_in) {
+            float rest[KERNEL_ACT_LEN] = { 0 };
+            memcpy(rest, x + i, (n_in - i) * sizeof *x);
+            quantize_group(rest, g++);
+        }
+        memset(g, 0, (size_t)(row + row_bytes - (uint8_t *)g));
+    }
 }
 
 /* x away from zero by the largest float below a half, then cut: halves go away from zero. */

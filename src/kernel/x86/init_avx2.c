@@ -1,13 +1,13 @@
 /* The AVX2 level: which entries it improves. */
 #include "kernel/levels.h"
 #include "kernel/reference.h"
-#include "kernel/unpack.h"
+#include "kernel/pack.h"
 #include "kernel/x86/avx2.h"
 
 void kernel_matmul_avx2(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
                         const struct kernel_act *x, float *y, size_t ldy)
 {
-    if (kernel_format(w->type) != NULL)
+    if (kernel_pack_format(w->type) != NULL)
         kernel_matmul_block_avx2(w, o0, o1, x, y, ldy);
     else
         kernel_matmul_float_avx2(w, o0, o1, x, y, ldy);

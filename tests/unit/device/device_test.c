@@ -25,6 +25,7 @@ static float next_float(uint32_t *seed)
 }
 
 struct weights {
+    struct device_store *store;
     struct device_mat mats[N_MATS];
     void *data[N_MATS];
     float *bias;
@@ -38,6 +39,7 @@ static void make_weights(struct device *d, struct weights *w)
     float row[N_IN];
     w->bias = mem_alloc(33, sizeof *w->bias);
     assert_non_null(w->bias);
+    assert_int_equal(0, device_store_create(&w->store, d));
     for (int i = 0; i < 33; i++)
         w->bias[i] = next_float(&seed);
     for (int j = 0; j < N_MATS; j++) {
@@ -51,17 +53,16 @@ static void make_weights(struct device *d, struct weights *w)
             kernel_type_info(TYPES[j])->quantize(row, p + r * bytes, N_IN);
         }
         w->data[j] = p;
-        assert_int_equal(0, device_mat_init(d, &w->mats[j], TYPES[j], ROWS[j], N_IN, p));
+        assert_int_equal(0, device_mat_init(w->store, &w->mats[j], TYPES[j], ROWS[j], N_IN, p));
     }
     w->mats[1].bias = w->bias;
 }
 
-static void free_weights(struct device *d, struct weights *w)
+static void free_weights(struct weights *w)
 {
-    for (int j = 0; j < N_MATS; j++) {
-        device_mat_fini(d, &w->mats[j]);
+    for (int j = 0; j < N_MATS; j++)
         mem_free(w->data[j]);
-    }
+    device_store_destroy(w->store);
     mem_free(w->bias);
 }
 
@@ -69,7 +70,7 @@ static void free_weights(struct device *d, struct weights *w)
 static void one_row(const struct device *d, const struct device_mat *m, const float *x, float *y)
 {
     const struct kernel_table *k = device_kernels(d);
-    _Alignas(64) uint8_t act[4 * N_IN + 64];
+    _Alignas(64) uint8_t act[4 * N_IN + 128];
     k->act_prepare(m->mat.type, x, 1, N_IN, act);
     struct kernel_act a = { act, k->act_row_bytes(m->mat.type, N_IN), 1, N_IN };
     k->matmul(&m->mat, 0, m->mat.n_out, &a, y, m->mat.n_out);
@@ -107,7 +108,7 @@ static void check_linear(uint32_t n_threads, const char *level, uint32_t n_rows)
         mem_free(ys[j]);
     mem_free(scratch);
     mem_free(x);
-    free_weights(d, &w);
+    free_weights(&w);
     device_destroy(d);
 }
 
@@ -121,6 +122,42 @@ static void linear(void **state)
             check_linear(n_threads, LEVELS[i], 5);
         }
     check_linear(2, "auto", N_ROWS);
+}
+
+/* A slice is packed by itself, so it may begin anywhere; a row is what the file says. */
+static void rows_of_a_matrix(void **state)
+{
+    (void)state;
+    enum { ROWS = 50, FROM = 7, N = 37 };
+    struct device *d = open_device(2, NULL);
+    struct device_store *store;
+    struct device_mat whole, part;
+    uint32_t seed = 3;
+    size_t bytes;
+    float rows[ROWS][N_IN], got[N_IN], want[N_IN];
+    assert_int_equal(0, device_store_create(&store, d));
+    assert_int_equal(0, kernel_row_bytes(&bytes, KERNEL_Q5_K, N_IN));
+    uint8_t *p = mem_alloc(ROWS, bytes);
+    assert_non_null(p);
+    for (int r = 0; r < ROWS; r++) {
+        for (int i = 0; i < N_IN; i++)
+            rows[r][i] = next_float(&seed);
+        kernel_type_info(KERNEL_Q5_K)->quantize(rows[r], p + (size_t)r * bytes, N_IN);
+    }
+    assert_int_equal(0, device_mat_init(NULL, &whole, KERNEL_Q5_K, ROWS, N_IN, p));
+    assert_false(whole.ready);
+    assert_int_equal(0, device_store_bytes(store));
+    assert_int_equal(0, device_mat_rows(store, &part, &whole, FROM, N));
+    assert_true(part.ready);
+    assert_true(device_store_bytes(store) >= N * bytes);
+    for (uint32_t o = 0; o < N; o++) {
+        kernel_type_info(KERNEL_Q5_K)->dequantize(p + (FROM + o) * bytes, want, N_IN);
+        device_mat_row(d, &part, o, got);
+        assert_memory_equal(want, got, sizeof want);
+    }
+    mem_free(p);
+    device_store_destroy(store);
+    device_destroy(d);
 }
 
 struct counted {
@@ -165,10 +202,10 @@ static void refused(void **state)
     assert_string_equal("generic", device_kernels(d)->level);
     assert_non_null(strstr(device_name(d), "generic"));
     struct device_mat m;
-    assert_int_equal(E_UNSUPPORTED, device_mat_init(d, &m, KERNEL_IQ1_S, 1, 256, "x"));
-    assert_int_equal(E_UNSUPPORTED, device_mat_init(d, &m, 999, 1, 256, "x"));
-    assert_int_equal(E_RANGE, device_mat_init(d, &m, KERNEL_Q4_K, 1, 255, "x"));
-    assert_int_equal(E_RANGE, device_mat_init(d, &m, KERNEL_F32, 0, 256, "x"));
+    assert_int_equal(E_UNSUPPORTED, device_mat_init(NULL, &m, KERNEL_IQ1_S, 1, 256, "x"));
+    assert_int_equal(E_UNSUPPORTED, device_mat_init(NULL, &m, 999, 1, 256, "x"));
+    assert_int_equal(E_RANGE, device_mat_init(NULL, &m, KERNEL_Q4_K, 1, 255, "x"));
+    assert_int_equal(E_RANGE, device_mat_init(NULL, &m, KERNEL_F32, 0, 256, "x"));
     device_destroy(d);
 }
 
@@ -177,6 +214,7 @@ int device_test(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear),
+        cmocka_unit_test(rows_of_a_matrix),
         cmocka_unit_test(every_index_once),
         cmocka_unit_test(refused),
     };

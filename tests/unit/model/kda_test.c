@@ -135,7 +135,7 @@ static void layer_matrix(struct layer *t, struct block_linear *out, const json_v
 {
     float *x = layer_numbers(t, w, key, (size_t)n_out * n_in);
     out->scale = 1;
-    assert_int_equal(0, device_mat_init(t->m.dev, &out->mat, KERNEL_F32, n_out, n_in, x));
+    assert_int_equal(0, device_mat_init(NULL, &out->mat, KERNEL_F32, n_out, n_in, x));
 }
 
 static const float *layer_conv(struct layer *t, const json_value *w, const char *key)
