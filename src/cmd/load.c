@@ -65,6 +65,12 @@ int cmd_file_open(struct model_file **out, const char *path, struct err *err)
     return rc;
 }
 
+/* Weights are being packed. */
+static void show_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    cmd_bar_update(ctx, done >> 20, total >> 20, "MiB");
+}
+
 static int open_parts(struct cmd_model *m, const struct cmd_common *c,
                       const struct model_params *params, struct err *err)
 {
@@ -82,9 +88,14 @@ int cmd_model_load(struct cmd_model *m, const struct cmd_common *c,
     *m = (struct cmd_model){ .path = NULL };
     TRY(cmd_model_path(c, &m->path, err));
     struct cmd_bar bar;
+    struct model_params p = { .kv_type = KERNEL_F16 };
+    if (params != NULL)
+        p = *params;
+    p.progress = show_progress;
+    p.progress_ctx = &bar;
     cmd_bar_begin(&bar, c, "loading");
     cmd_bar_update(&bar, 0, 0, m->path);
-    int rc = open_parts(m, c, params, err);
+    int rc = open_parts(m, c, &p, err);
     cmd_bar_end(&bar);
     if (rc < 0)
         cmd_model_free(m);
