@@ -104,7 +104,7 @@ def stats():
     assert s["latency"]["ttft"]["n"] > 0 and s["latency"]["ttft"]["p50_s"] > 0
     tier = s["kv"]["tiers"][0]
     assert tier["tier"] == "ram" and tier["used"] + tier["cached"] <= tier["blocks"]
-    assert s["steps"]["last"] and all(len(row) == 5 for row in s["steps"]["last"])
+    assert s["steps"]["last"] and all(len(row) == 6 for row in s["steps"]["last"])
     first = s["decisions"][0]
     assert first["kind"] == "admit" and first["reason"] and first["request"] > 0
 
