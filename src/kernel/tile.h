@@ -48,6 +48,7 @@ struct tile_job {
     float *y;
     size_t ldy;
     uint32_t n_out; /* outputs of the panel that exist */
+    bool ahead;     /* the panel comes from memory: ask for it early */
 };
 
 /* Scales and minima of a record. */
@@ -320,6 +321,17 @@ static ALWAYS_INLINE void tile_group(struct tile_shape s, const struct pack_form
     }
 }
 
+/* The first rows of a call stream the weights from memory: what will be needed in some hundred
+ * cycles is asked for now. The hardware's own streams begin anew at every page and run less far
+ * ahead. */
+#define TILE_AHEAD 3072 /* bytes; the end of a panel asks for the next one */
+
+static ALWAYS_INLINE void tile_ask(const uint8_t *record, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const void *)((uintptr_t)record + TILE_AHEAD + i), 0, 3);
+}
+
 static ALWAYS_INLINE void tile(struct tile_shape s, const struct pack_format *f, uint32_t n_x,
                                const struct tile_job *j)
 {
@@ -330,6 +342,8 @@ static ALWAYS_INLINE void tile(struct tile_shape s, const struct pack_format *f,
             v_fstore(y[r], v_fzero());
         for (uint32_t i = 0; i < j->n_records; i++, record += f->bytes) {
             struct tile_scales t;
+            if (j->ahead && o == 0)
+                tile_ask(record, f->bytes);
             tile_read_scales(s, record, o, &t);
             for (uint32_t g = 0; g < f->cols / KERNEL_ACT_LEN; g++) {
                 const struct tile_at a = { record, x, j->x_bytes, g, 4 * o };

@@ -84,6 +84,7 @@ static void tile_matmul(const struct kernel_mat *w, uint32_t o0, uint32_t o1,
         uint32_t n = (x->n_rows - row) / (n_tiles - t);
         n += (x->n_rows - row) % (n_tiles - t) != 0;
         j.x = (const uint8_t *)x->data + row * x->row_bytes;
+        j.ahead = t == 0;
         for (uint32_t o = o0; o < o1; o += PACK_ROWS) {
             j.panel = (const uint8_t *)w->data + o / PACK_ROWS * w->row_bytes;
             j.n_out = o1 - o < PACK_ROWS ? o1 - o : PACK_ROWS;
