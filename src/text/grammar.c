@@ -1,6 +1,7 @@
 #include "text/grammar.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -32,6 +33,43 @@ int gram_from_choices(struct gram_source *s)
     return s->g->status;
 }
 
+/* A failure in the schema of a call, its place told from the list of calls on. */
+static int call_failure(struct gram_source *s, const json_value *call, int rc)
+{
+    size_t len = 0;
+    const char *path = json_text(json_get(call, "path"), &len);
+    char field[2 * sizeof s->err->field];
+    const char *dot = s->err->field[0] != '\0' ? "." : "";
+    const struct err inner = *s->err;
+    snprintf(field, sizeof field, "%s%s%s", path != NULL ? path : "", dot, inner.field);
+    return err_set_field(s->err, rc, field, "%s", inner.text);
+}
+
+static int gram_from_calls(struct gram_source *s)
+{
+    const json_value *list = s->p->json;
+    uint32_t root = gram_rule(s->g), all = GRAM_NONE;
+    if (json_kind_of(list) != JSON_ARRAY || json_len(list) == 0)
+        return err_set(s->err, E_FORMAT, "calls must be an array of at least one");
+    for (size_t i = json_len(list); i-- > 0;) {
+        const json_value *call = json_at(list, i);
+        size_t n_begin = 0, n_end = 0;
+        const char *begin = json_text(json_get(call, "begin"), &n_begin);
+        const char *end = json_text(json_get(call, "end"), &n_end);
+        if (begin == NULL || end == NULL)
+            return err_set(s->err, E_FORMAT, "call %zu needs begin and end", i);
+        uint32_t rule = gram_rule(s->g);
+        int rc = gram_schema_rule(s, json_get(call, "schema"), rule);
+        if (rc < 0)
+            return call_failure(s, call, rc);
+        uint32_t next = gram_call(s->g, rule, gram_bytes(s->g, end, n_end, GRAM_END));
+        next = gram_bytes(s->g, begin, n_begin, next);
+        all = all == GRAM_NONE ? next : gram_split(s->g, next, all);
+    }
+    gram_rule_body(s->g, root, all);
+    return s->g->status;
+}
+
 static int compile(struct gram_source *s)
 {
     switch (s->p->kind) {
@@ -40,6 +78,7 @@ static int compile(struct gram_source *s)
     case TEXT_GRAMMAR_CHOICE: return gram_from_choices(s);
     case TEXT_GRAMMAR_SCHEMA:
     case TEXT_GRAMMAR_OBJECT: return gram_from_schema(s);
+    case TEXT_GRAMMAR_CALLS: return gram_from_calls(s);
     }
     return E_USAGE;
 }

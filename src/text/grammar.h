@@ -47,6 +47,8 @@ enum text_grammar_kind {
     TEXT_GRAMMAR_CHOICE,  /* json: an array of strings */
     TEXT_GRAMMAR_SCHEMA,  /* json: a JSON schema (grammar_schema.h says which keywords) */
     TEXT_GRAMMAR_OBJECT,  /* any JSON object */
+    TEXT_GRAMMAR_CALLS,   /* json: an array of {"begin","schema","end","path"}: one of them, what
+                           * the schema describes between two texts; path: of it, for errors */
 };
 
 struct text_grammar_params {

@@ -18,5 +18,7 @@ NODISCARD int gram_from_gbnf(struct gram_source *s);
 NODISCARD int gram_from_regex(struct gram_source *s);
 NODISCARD int gram_from_choices(struct gram_source *s);
 NODISCARD int gram_from_schema(struct gram_source *s);
+/* The body of a rule: what a schema describes. */
+NODISCARD int gram_schema_rule(struct gram_source *s, const json_value *schema, uint32_t rule);
 
 #endif

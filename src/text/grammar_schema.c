@@ -424,10 +424,10 @@ static int depth_of(const json_value *v, int depth)
     return d.most;
 }
 
-static int run(struct schema *s)
+static int run(struct schema *s, uint32_t root)
 {
     struct conj *c = conj_new(s, 0);
-    uint32_t root = gram_rule(s->g), rule = GRAM_NONE;
+    uint32_t rule = GRAM_NONE;
     if (c == NULL)
         return no_memory(s);
     /* a schema takes two levels a level of what it describes: properties, then the schema */
@@ -451,16 +451,22 @@ static int run(struct schema *s)
     return s->g->status;
 }
 
-int gram_from_schema(struct gram_source *src)
+int gram_schema_rule(struct gram_source *src, const json_value *schema, uint32_t rule)
 {
     struct schema s = { .src = src, .g = src->g, .arena = src->arena, .err = src->err,
-                        .root = src->p->json, .open = src->p->open, .compact = src->p->compact,
+                        .root = schema, .open = src->p->open, .compact = src->p->compact,
                         .one_of_as_any = src->p->one_of_as_any };
     s.ws = s.string = s.chr = s.value = GRAM_NONE;
     if (map_init(&s.rules, 64) < 0)
         return err_set(src->err, E_NOMEM, "out of memory");
-    int rc = run(&s);
+    int rc = run(&s, rule);
     map_fini(&s.rules);
     mem_free(s.todo);
     return rc;
+}
+
+int gram_from_schema(struct gram_source *src)
+{
+    uint32_t root = gram_rule(src->g);
+    return gram_schema_rule(src, src->p->json, root);
 }

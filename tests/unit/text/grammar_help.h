@@ -23,7 +23,8 @@ static inline int make_grammar(struct text_grammar **out, const struct text_gram
     struct text_grammar_params p = { .kind = kind, .source = source, .source_len = strlen(source) };
     json_value *v = NULL;
     memset(err, 0, sizeof *err);
-    if (kind == TEXT_GRAMMAR_SCHEMA || kind == TEXT_GRAMMAR_CHOICE) {
+    if (kind == TEXT_GRAMMAR_SCHEMA || kind == TEXT_GRAMMAR_CHOICE ||
+        kind == TEXT_GRAMMAR_CALLS) {
         if (json_parse(&v, source, strlen(source), &JSON_LIMITS_REQUEST, err) < 0)
             return E_FORMAT;
         p.json = v;

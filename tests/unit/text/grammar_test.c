@@ -240,6 +240,11 @@ static void refused(void **state)
         { TEXT_GRAMMAR_SCHEMA, E_FORMAT, "{\"allOf\":[{\"type\":\"null\"},false]}", "", "no text" },
         { TEXT_GRAMMAR_SCHEMA, E_UNSUPPORTED, "{\"properties\":{\"p\":{\"pattern\":\"a(?!b)\"}}}",
           "properties.p.pattern", "group" },
+        { TEXT_GRAMMAR_CALLS, E_FORMAT, "[]", "", "at least one" },
+        { TEXT_GRAMMAR_CALLS, E_FORMAT, "[{\"begin\":\"a\",\"schema\":{}}]", "", "begin and end" },
+        { TEXT_GRAMMAR_CALLS, E_UNSUPPORTED,
+          "[{\"begin\":\"a\",\"end\":\"b\",\"path\":\"[3].p\",\"schema\":{\"not\":{}}}]", "[3].p.not",
+          "not supported" },
     };
     (void)state;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -250,6 +255,26 @@ static void refused(void **state)
             strstr(err.text, rows[i].says) == NULL)
             fail_msg("%s: %s, \"%s\": %s", rows[i].source, err_name(rc), err.field, err.text);
     }
+}
+
+/* One of several calls, each with a schema whose references stay its own. */
+static void calls(void **state)
+{
+    static const char source[] =
+        "[{\"begin\":\"<f>\",\"end\":\"</f>\",\"schema\":{\"$ref\":\"#/$defs/x\",\"$defs\":{\"x\":"
+        "{\"const\":1}}}},{\"begin\":\"<fg>\",\"end\":\"\",\"schema\":{\"$ref\":\"#/$defs/x\","
+        "\"$defs\":{\"x\":{\"const\":2}}}}]";
+    static const struct { const char *text; bool in; } rows[] = {
+        { "<f>1</f>", true }, { "<fg>2", true }, { "<f>2</f>", false }, { "<fg>1", false },
+        { "<f>1", false }, { "1", false }, { "<f>1</f><fg>2", false },
+    };
+    struct text_grammar *g = NULL;
+    struct err err;
+    (void)state;
+    assert_int_equal(make_grammar(&g, no_vocab(), TEXT_GRAMMAR_CALLS, source, &err), 0);
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        assert_int_equal(matches(g, rows[i].text, strlen(rows[i].text)), rows[i].in);
+    text_grammar_unref(g);
 }
 
 /* F-43: each ends in an error, and soon. */
@@ -300,6 +325,7 @@ int grammar_test(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(gbnf_cases),
                                         cmocka_unit_test(gbnf_examples), cmocka_unit_test(regexes),
-                                        cmocka_unit_test(refused), cmocka_unit_test(bombs) };
+                                        cmocka_unit_test(refused), cmocka_unit_test(calls),
+        cmocka_unit_test(bombs) };
     return cmocka_run_group_tests_name("grammar", tests, NULL, NULL);
 }
