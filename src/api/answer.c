@@ -28,6 +28,26 @@ void api_put_null(struct json_writer *w, const char *key)
     json_write_null(w);
 }
 
+void api_choice_parsed(struct api_choice *v, struct api_call_part *part,
+                       const struct text_tool_event *ev)
+{
+    *part = (struct api_call_part){ .index = ev->call, .name = { "", 0 }, .args = { "", 0 } };
+    if (ev->kind == TEXT_TOOL_TEXT) {
+        v->text = ev->text;
+        v->len = ev->len;
+        return;
+    }
+    if (ev->kind == TEXT_TOOL_THOUGHT) {
+        v->reasoning = ev->text;
+        v->reasoning_len = ev->len;
+        return;
+    }
+    part->begins = ev->kind == TEXT_TOOL_BEGIN;
+    *(part->begins ? &part->name : &part->args) = (struct engine_str){ ev->text, ev->len };
+    v->calls = part;
+    v->n_calls = 1;
+}
+
 static const struct api_writer *const writers[] = {
     [API_CHAT] = &api_writer_chat,
     [API_COMPLETION] = &api_writer_completion,

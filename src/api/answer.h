@@ -38,12 +38,19 @@ struct api_choice {
     size_t len;
     const char *reasoning;      /* before the answer itself; len 0: none */
     size_t reasoning_len;
-    const char *finish;         /* "stop", "length"; NULL: not yet */
+    const struct api_call_part *calls; /* of chat */
+    uint32_t n_calls;
+    const char *finish;         /* "stop", "length", "tool_calls"; NULL: not yet */
     struct engine_str stop;     /* the client's stop string that ended it; data NULL: none */
     const struct api_token *tokens;
     uint32_t n_tokens;
     const struct engine_top *tops;
 };
+
+/* Fills a choice with what the parser made out (not of an END); part: of a call, its id left to
+ * the caller; both borrow from ev. */
+void api_choice_parsed(struct api_choice *v, struct api_call_part *part,
+                       const struct text_tool_event *ev);
 
 struct api_answer;
 struct api_writer {

@@ -139,14 +139,45 @@ static void put_logprobs(struct json_writer *w, const struct api_answer *a, bool
         put_text_logprobs(w, a, c);
 }
 
+/* chunk: pieces, which say where they belong; the name comes with the first. */
+static void put_calls(struct json_writer *w, const struct api_choice *c, bool chunk)
+{
+    if (c->n_calls == 0)
+        return;
+    json_key(w, "tool_calls");
+    json_begin_array(w);
+    for (uint32_t i = 0; i < c->n_calls; i++) {
+        const struct api_call_part *part = &c->calls[i];
+        json_begin_object(w);
+        if (chunk)
+            api_put_uint(w, "index", part->index);
+        if (part->begins) {
+            api_put_str(w, "id", part->id);
+            api_put_str(w, "type", "function");
+        }
+        json_key(w, "function");
+        json_begin_object(w);
+        if (part->begins)
+            api_put_text(w, "name", part->name.data, part->name.len);
+        api_put_text(w, "arguments", part->args.data, part->args.len);
+        json_end_object(w);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
 static void put_message(struct json_writer *w, const struct api_choice *c)
 {
     json_key(w, "message");
     json_begin_object(w);
     api_put_str(w, "role", "assistant");
-    api_put_text(w, "content", c->text, c->len);
+    if (c->n_calls > 0 && c->len == 0)
+        api_put_null(w, "content");
+    else
+        api_put_text(w, "content", c->text, c->len);
     if (c->reasoning_len > 0)
         api_put_text(w, "reasoning_content", c->reasoning, c->reasoning_len);
+    put_calls(w, c, false);
     api_put_null(w, "refusal");
     json_end_object(w);
 }
@@ -159,7 +190,9 @@ static void put_delta(struct json_writer *w, const struct api_choice *c, bool fi
         api_put_str(w, "role", "assistant");
     if (c->reasoning_len > 0)
         api_put_text(w, "reasoning_content", c->reasoning, c->reasoning_len);
-    if (first || c->len > 0 || (c->finish == NULL && c->reasoning_len == 0))
+    put_calls(w, c, true);
+    bool other = c->finish != NULL || c->reasoning_len > 0 || c->n_calls > 0;
+    if (first || c->len > 0 || !other)
         api_put_text(w, "content", c->text, c->len);
     json_end_object(w);
 }

@@ -28,8 +28,30 @@ struct api_chat {
     const struct clock *clock;
     struct text_template *template;
     bool own;                 /* the model's own template */
-    bool developer_is_system;
+    bool developer_is_system, knows_tools, args_as_text, thinks;
+    enum text_tool_format format;
 };
+
+static bool has(const char *source, size_t len, const char *text)
+{
+    return memmem(source, len, text, strlen(text)) != NULL;
+}
+
+/* What a template knows of tools and thoughts is told by the words in it. */
+static void look_at(struct api_chat *c, const char *source, size_t len)
+{
+    c->developer_is_system = !has(source, len, "developer");
+    c->knows_tools = has(source, len, "tools");
+    c->format = text_tool_format_of(source, len);
+    if (!c->knows_tools || c->format == TEXT_TOOL_NONE)
+        c->format = TEXT_TOOL_JSON;
+    bool raw = c->format == TEXT_TOOL_DEEPSEEK || c->format == TEXT_TOOL_KIMI;
+    c->args_as_text = has(source, len, "arguments is string") ||
+                      (raw && !has(source, len, "arguments'] | tojson") &&
+                       !has(source, len, "arguments']|tojson"));
+    c->thinks = c->format == TEXT_TOOL_HARMONY || has(source, len, "</think>") ||
+                has(source, len, "<think>");
+}
 
 int api_chat_create(struct api_chat **out, const struct text_tokenizer *tokenizer,
                     const char *source, size_t len, const struct clock *clock, struct err *err)
@@ -44,7 +66,7 @@ int api_chat_create(struct api_chat **out, const struct text_tokenizer *tokenize
         source = PLAIN_TEMPLATE;
         len = sizeof PLAIN_TEMPLATE - 1;
     }
-    c->developer_is_system = memmem(source, len, "developer", 9) == NULL;
+    look_at(c, source, len);
     int rc = text_template_compile(&c->template, source, len, &TEXT_TEMPLATE_LIMITS, err);
     if (rc < 0) {
         mem_free(c);
@@ -64,6 +86,24 @@ void api_chat_destroy(struct api_chat *c)
 
 const char *api_chat_stop(const struct api_chat *c) { return c->own ? NULL : PLAIN_STOP; }
 bool api_chat_has_template(const struct api_chat *c) { return c->own; }
+enum text_tool_format api_chat_tools(const struct api_chat *c) { return c->format; }
+bool api_chat_thinks(const struct api_chat *c) { return c->thinks; }
+
+void api_chat_set_tools(struct api_chat *c, enum text_tool_format format)
+{
+    c->format = format;
+    c->thinks = c->thinks || format == TEXT_TOOL_HARMONY;
+}
+
+bool api_chat_in_thought(const struct text_rendered *prompt)
+{
+    static const char mark[] = "<think>";
+    const char *s = buf_str(&prompt->text);
+    size_t len = prompt->text.len, n = sizeof mark - 1;
+    while (len > 0 && (s[len - 1] == ' ' || s[len - 1] == '\n'))
+        len--;
+    return len >= n && memcmp(s + len - n, mark, n) == 0;
+}
 
 static void write_token(struct json_writer *w, const struct text_tokenizer *t, const char *name,
                         int32_t id)
@@ -90,11 +130,19 @@ static int write_vars(const struct api_chat *c, const struct api_chat_input *in,
     json_writer_init(&w, out);
     json_begin_object(&w);
     json_key(&w, "messages");
-    TRY(api_messages_write(&w, in->messages, c->developer_is_system, err));
+    struct api_messages_how how = { .developer_is_system = c->developer_is_system,
+                                    .args_as_text = c->args_as_text,
+                                    .tools = in->tools };
+    how.plain_tools = !c->knows_tools &&
+                      (in->tools != NULL || api_messages_have_calls(in->messages));
+    TRY(api_messages_write(&w, in->messages, &how, err));
     json_key(&w, "add_generation_prompt");
     json_write_bool(&w, in->add_generation_prompt);
     json_key(&w, "tools");
-    json_write_null(&w);
+    if (in->tools != NULL && c->knows_tools)
+        json_write_value(&w, in->tools);
+    else
+        json_write_null(&w);
     json_key(&w, "documents");
     json_write_null(&w);
     write_token(&w, c->tokenizer, "bos_token", text_bos(c->tokenizer));

@@ -214,7 +214,8 @@ static int compile(struct api_constraints *cs, struct api_constraint_entry *e)
                                      .one_of_as_any = e->key.data[3] != 0 };
     if (cs->vocab == NULL && text_grammar_vocab_of(&cs->vocab, cs->tokenizer) < 0)
         return err_set(&e->err, E_NOMEM, "out of memory");
-    if (p.kind == TEXT_GRAMMAR_SCHEMA || p.kind == TEXT_GRAMMAR_CHOICE) {
+    if (p.kind == TEXT_GRAMMAR_SCHEMA || p.kind == TEXT_GRAMMAR_CHOICE ||
+        p.kind == TEXT_GRAMMAR_CALLS) {
         TRY(json_parse(&v, text, len, &JSON_LIMITS_REQUEST, &e->err));
         p.json = v;
         p.source_len = 0;
@@ -335,8 +336,8 @@ static int failure(const struct api_constraint_entry *e, const struct api_constr
                    struct err *err)
 {
     char path[API_PATH_MAX + sizeof e->err.field + 1];
-    snprintf(path, sizeof path, "%s%s%s", c->path, e->err.field[0] != '\0' ? "." : "",
-             e->err.field);
+    const char *dot = e->err.field[0] != '\0' && e->err.field[0] != '[' ? "." : "";
+    snprintf(path, sizeof path, "%s%s%s", c->path, dot, e->err.field);
     return err_set_field(err, e->err.code, path, "%s", e->err.text);
 }
 

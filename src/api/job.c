@@ -9,14 +9,20 @@
 #define TEXT_BYTES_MAX ((size_t)256 << 20) /* of one whole answer */
 
 struct choice {
+    struct api_job *job;
     struct engine_stream *stream;
     struct text_matcher *matcher; /* NULL: the answer is not constrained */
-    uint32_t prompt;
+    struct text_toolcall *parser; /* NULL: the text is the answer */
+    struct buf *out;              /* where the stream goes, while the parser runs */
+    uint32_t prompt, n_calls;
     bool echoed, ended;
+    bool cut;                     /* nothing counts any more: its one call has ended */
+    int rc;                       /* of what the parser's events led to */
     enum engine_finish finish;
     struct engine_usage usage;
     int stop;                 /* index of the stop string that ended it; -1: none */
-    struct buf text;          /* of a whole answer */
+    struct buf text, reasoning; /* of a whole answer */
+    struct api_call_list calls;
     uint64_t released;        /* bytes of text given out */
     uint32_t pieces, chars;   /* bytes and characters of all tokens so far */
     struct api_token *tokens; /* asked for and not written yet */
@@ -31,7 +37,7 @@ struct api_job {
     struct api_answer answer;
     struct choice *choices;
     uint32_t n_choices, n_ended;
-    bool begun, failed, waits;
+    bool begun, failed, waits, in_thought;
     struct api_waiter waiter;
     struct text_grammar *grammar;
     struct err failure;
@@ -111,6 +117,73 @@ static int constrain(struct api_job *job, struct choice *c, struct engine_reques
     return 0;
 }
 
+/* --- tools and thoughts --- */
+
+static bool parses(const struct api_job *job)
+{
+    const struct api_request *r = job->request;
+    return r->dialect == API_CHAT && (r->offered.list != NULL || api_chat_thinks(job->p.chat));
+}
+
+/* Marks are looked for where the template says that they may come. */
+static enum text_tool_format format_of(const struct api_job *job)
+{
+    enum text_tool_format format = api_chat_tools(job->p.chat);
+    bool all = job->request->offered.list != NULL || format == TEXT_TOOL_HARMONY;
+    return all ? format : TEXT_TOOL_NONE;
+}
+
+/* Control tokens come as text where the marks are such tokens. */
+static bool shows_special(const struct api_job *job)
+{
+    enum text_tool_format format = format_of(job);
+    bool marks = parses(job) && format != TEXT_TOOL_NONE && format != TEXT_TOOL_JSON;
+    return marks || !job->request->skip_special_tokens;
+}
+
+static void take_parsed(void *ctx, const struct text_tool_event *ev);
+
+/* A constrained answer begins with what the constraint says, also where the prompt began a
+ * thought. */
+static int begin_parser(struct api_job *job, struct choice *c, struct err *err)
+{
+    bool thought = job->in_thought && job->grammar == NULL;
+    if (!parses(job))
+        return 0;
+    if (text_toolcall_create(&c->parser, format_of(job), thought, take_parsed, c) < 0)
+        return err_set(err, E_NOMEM, "out of memory");
+    return 0;
+}
+
+/* tool_choice "required", or a name: the answer is a call. */
+static int force_call(struct api_job *job, struct err *err)
+{
+    struct api_request *r = job->request;
+    enum text_tool_format format = api_chat_tools(job->p.chat);
+    if (r->offered.list == NULL)
+        return 0;
+    if (format == TEXT_TOOL_NONE)
+        return err_set_field(err, E_UNSUPPORTED, "tools",
+                             "tools: this server was started with --tool-parser none");
+    if (r->offered.choice == API_TOOL_AUTO)
+        return 0;
+    TRY(api_tools_force(&r->offered, format, &r->calls, err));
+    r->constraint = (struct api_constraint){ .set = true,
+                                             .kind = TEXT_GRAMMAR_CALLS,
+                                             .json = r->calls,
+                                             .one_of_as_any = true,
+                                             .path = "tools" };
+    return 0;
+}
+
+static void begin_choice(struct api_job *job, struct choice *c)
+{
+    c->job = job;
+    buf_init(&c->text, TEXT_BYTES_MAX);
+    buf_init(&c->reasoning, TEXT_BYTES_MAX);
+    api_call_list_init(&c->calls, TEXT_BYTES_MAX);
+}
+
 static int submit(struct api_job *job, uint32_t index, const int32_t *ids, uint32_t n_ids,
                   struct err *err)
 {
@@ -133,7 +206,7 @@ static int submit(struct api_job *job, uint32_t index, const int32_t *ids, uint3
     e.stop_ids = r->stop_ids;
     e.n_stop_ids = r->n_stop_ids;
     e.ignore_eos = r->ignore_eos;
-    e.special = !r->skip_special_tokens;
+    e.special = shows_special(job);
     e.logprobs = r->logprobs;
     e.n_top = r->n_top;
     char salt[API_SALT_BYTES_MAX + 128];
@@ -141,19 +214,23 @@ static int submit(struct api_job *job, uint32_t index, const int32_t *ids, uint3
     e.notify = notify;
     e.notify_ctx = job;
     TRY(constrain(job, &job->choices[index], &e, err));
+    TRY(begin_parser(job, &job->choices[index], err));
     return engine_submit(job->p.engine, &e, &job->choices[index].stream, err);
 }
 
 int api_job_prompt(const struct api_chat *chat, const struct api_request *r, struct text_ids *ids,
-                   struct err *err)
+                   bool *in_thought, struct err *err)
 {
     struct api_chat_input in = { .messages = r->messages,
                                  .add_generation_prompt = r->add_generation_prompt,
                                  .continue_final = r->continue_final,
                                  .kwargs = r->kwargs,
-                                 .reasoning_effort = r->reasoning_effort };
+                                 .reasoning_effort = r->reasoning_effort,
+                                 .tools = r->offered.list };
     struct text_rendered text;
     TRY(api_chat_text(chat, &in, &text, err));
+    if (in_thought != NULL)
+        *in_thought = api_chat_in_thought(&text);
     int rc = api_chat_encode(chat, &text, ids, err);
     text_rendered_fini(&text);
     return rc;
@@ -173,12 +250,12 @@ static int given_ids(const struct api_job *job, const json_value *v, struct text
     return rc;
 }
 
-static int prompt_ids(const struct api_job *job, uint32_t prompt, struct text_ids *ids,
+static int prompt_ids(struct api_job *job, uint32_t prompt, struct text_ids *ids,
                       struct err *err)
 {
     const struct api_request *r = job->request;
     if (r->dialect != API_COMPLETION)
-        return api_job_prompt(job->p.chat, r, ids, err);
+        return api_job_prompt(job->p.chat, r, ids, &job->in_thought, err);
     const struct api_prompt *p = &r->prompts[prompt];
     if (p->ids != NULL)
         return given_ids(job, p->ids, ids, err);
@@ -291,7 +368,9 @@ int api_job_start(struct api_job **out, const struct api_job_params *p,
         rc = job->choices != NULL ? 0 : err_set(err, E_NOMEM, "out of memory");
     }
     for (uint32_t i = 0; rc == 0 && i < job->n_choices; i++)
-        buf_init(&job->choices[i].text, TEXT_BYTES_MAX);
+        begin_choice(job, &job->choices[i]);
+    if (rc == 0)
+        rc = force_call(job, err);
     if (rc == 0)
         rc = begin(job, err);
     if (rc < 0) {
@@ -311,7 +390,10 @@ void api_job_destroy(struct api_job *job)
     for (uint32_t i = 0; job->choices != NULL && i < job->n_choices; i++) {
         engine_stream_close(job->choices[i].stream);
         text_matcher_destroy(job->choices[i].matcher); /* the engine lets go of it in close */
+        text_toolcall_destroy(job->choices[i].parser);
         buf_fini(&job->choices[i].text);
+        buf_fini(&job->choices[i].reasoning);
+        api_call_list_fini(&job->choices[i].calls);
         mem_free(job->choices[i].tokens);
         mem_free(job->choices[i].tops);
     }
@@ -372,7 +454,7 @@ static int keep_token(struct api_job *job, struct choice *c, const struct engine
         memcpy(c->tops + c->n_tops, ev->top, ev->n_top * sizeof *c->tops);
     c->n_tops += ev->n_top;
     buf_clear(&job->piece);
-    text_piece(job->p.tokenizer, ev->id, !job->request->skip_special_tokens, &job->piece);
+    text_piece(job->p.tokenizer, ev->id, shows_special(job), &job->piece);
     c->pieces += (uint32_t)job->piece.len;
     c->chars += count_chars(&job->piece);
     return 0;
@@ -416,10 +498,59 @@ static struct api_choice choice_of(const struct api_job *job, const struct choic
 static struct api_choice ended_of(const struct api_job *job, const struct choice *c)
 {
     struct api_choice v = choice_of(job, c);
-    v.finish = engine_finish_name(c->finish);
+    bool called = c->n_calls > 0 && (c->finish == ENGINE_STOP || c->cut);
+    v.finish = called ? "tool_calls" : engine_finish_name(c->finish);
     if (c->stop >= 0 && (uint32_t)c->stop < job->request->n_stops)
         v.stop = job->request->stops[c->stop];
     return v;
+}
+
+/* The id of a call: told apart by choice and place. */
+static void name_call(const struct choice *c, struct api_call_part *part)
+{
+    uint64_t place = (uint64_t)(c - c->job->choices) << 32 | part->index;
+    snprintf(part->id, sizeof part->id, "call_%016llx",
+             (unsigned long long)mix(mix(c->job->p.id) + place + 1));
+}
+
+/* Called by the parser. */
+static void take_parsed(void *ctx, const struct text_tool_event *ev)
+{
+    struct choice *c = ctx;
+    struct api_call_part part;
+    if (c->cut)
+        return;
+    if (ev->kind == TEXT_TOOL_END) {
+        c->cut = c->job->request->offered.one;
+        return;
+    }
+    struct api_choice v = choice_of(c->job, c);
+    api_choice_parsed(&v, &part, ev);
+    name_call(c, &part);
+    c->n_calls += part.begins;
+    if (c->out != NULL) {
+        struct engine_usage usage = api_job_usage(c->job);
+        c->job->answer.writer->delta(&c->job->answer, &v, &usage, c->out);
+        return;
+    }
+    buf_put(&c->text, v.text, v.len);
+    buf_put(&c->reasoning, v.reasoning, v.reasoning_len);
+    if (v.n_calls > 0 && api_call_list_add(&c->calls, &part) < 0)
+        c->rc = E_NOMEM;
+}
+
+/* An event of the engine goes through the parser; out NULL: the answer is kept. */
+static int parse_event(struct choice *c, const struct engine_event *ev, struct buf *out)
+{
+    bool was_cut = c->cut;
+    c->out = out;
+    int rc = c->cut ? 0 : text_toolcall_put(c->parser, ev->text, ev->text_len);
+    if (rc == 0 && ev->kind == ENGINE_DONE && !c->cut)
+        rc = text_toolcall_end(c->parser);
+    c->out = NULL;
+    if (c->cut && !was_cut && ev->kind != ENGINE_DONE)
+        engine_stream_cancel(c->stream); /* its DONE tells the usage */
+    return rc < 0 ? rc : c->rc;
 }
 
 static void begin_stream(struct api_job *job, struct buf *out)
@@ -445,8 +576,8 @@ static void stream_event(struct api_job *job, struct choice *c, const struct eng
     bool wanted = r->logprobs || r->return_token_ids;
     struct engine_usage usage = api_job_usage(job);
     struct api_choice v = choice_of(job, c);
-    v.text = ev->text;
-    v.len = ev->text_len;
+    v.text = c->parser == NULL ? ev->text : "";
+    v.len = c->parser == NULL ? ev->text_len : 0;
     v.n_tokens = wanted ? count_shown(job, c, ev) : 0;
     if (v.len > 0 || v.n_tokens > 0) {
         job->answer.writer->delta(&job->answer, &v, &usage, out);
@@ -471,6 +602,11 @@ static void put_whole(struct api_job *job, struct buf *out)
         views[i].text = buf_str(&c->text);
         views[i].len = c->text.len;
         views[i].n_tokens = c->n_tokens;
+        views[i].reasoning = buf_str(&c->reasoning);
+        views[i].reasoning_len = c->reasoning.len;
+        api_call_list_finish(&job->choices[i].calls);
+        views[i].calls = c->calls.parts;
+        views[i].n_calls = c->calls.n;
     }
     job->answer.writer->whole(&job->answer, views, job->n_choices, &usage, out);
 }
@@ -482,7 +618,8 @@ static void keep_text(const struct api_job *job, struct choice *c, const struct 
     if (!c->echoed && r->echo && echo->data != NULL)
         buf_put(&c->text, echo->data, echo->len);
     c->echoed = true;
-    buf_put(&c->text, ev->text, ev->text_len);
+    if (c->parser == NULL)
+        buf_put(&c->text, ev->text, ev->text_len);
     if (ev->kind == ENGINE_DONE)
         c->n_tokens = count_shown(job, c, ev);
 }
@@ -504,7 +641,7 @@ static int finish_choice(struct api_job *job, struct choice *c, const struct eng
     job->n_ended++;
     if (ev->finish == ENGINE_ERROR)
         return fail(job, ev->code, ev->message);
-    if (ev->finish == ENGINE_CANCELLED)
+    if (ev->finish == ENGINE_CANCELLED && !c->cut)
         return fail(job, E_CANCELLED, "the server is shutting down; send the request again");
     return 0;
 }
@@ -521,11 +658,16 @@ static int take_event(struct api_job *job, struct choice *c, const struct engine
     c->released += ev->text_len;
     if (ev->kind == ENGINE_DONE)
         TRY(finish_choice(job, c, ev));
+    int rc = c->parser != NULL ? parse_event(c, ev, r->stream ? out : NULL) : 0;
+    if (rc < 0)
+        return fail(job, rc, rc == E_LIMIT ? "the model wrote a call whose head has no end"
+                                           : "out of memory");
     if (r->stream)
         stream_event(job, c, ev, out);
     else
         keep_text(job, c, ev);
-    if (buf_status(&c->text) != 0 || buf_status(&job->answer.line) != 0)
+    if (buf_status(&c->text) != 0 || buf_status(&c->reasoning) != 0 ||
+        buf_status(&job->answer.line) != 0)
         return fail(job, E_NOMEM, "out of memory");
     return 0;
 }

@@ -9,6 +9,8 @@
  * Invariants: chunks of a choice come in order, choices interleave by index (A-26); log
  *     probabilities and ids of tokens whose text is held back are held back too, so that no stop
  *     string leaks through them (A-29); after a failure nothing but the error is written (A-15).
+ * Tools and thoughts (chat): what an engine stream says goes through text/toolcall.h; texts,
+ *     thoughts and calls come out, each in deltas of its own.
  * Ownership: the job takes the request; it borrows engine and tokenizer.
  * Threads: one at a time; notify runs on the engine's thread.
  * Cost: a buffer a choice; a token costs its own JSON. */
@@ -23,9 +25,10 @@ struct api_job;
 
 #define API_CHOICES_MAX 128 /* prompts x n of one request */
 
-/* The prompt of a request with messages. Errors as of api_chat_text. */
+/* The prompt of a request with messages. in_thought: it ends in one; may be NULL. Errors as of
+ * api_chat_text. */
 NODISCARD int api_job_prompt(const struct api_chat *chat, const struct api_request *r,
-                             struct text_ids *ids, struct err *err);
+                             struct text_ids *ids, bool *in_thought, struct err *err);
 
 struct api_job_params {
     struct engine *engine;

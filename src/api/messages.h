@@ -11,10 +11,21 @@
 #include "base/err.h"
 #include "base/json.h"
 
-/* Writes the array as one JSON value. developer_is_system: templates that do not know "developer".
- * E_FORMAT, E_RANGE, E_UNSUPPORTED, E_LIMIT; what was written so far is then of no use. */
+/* What a template knows. */
+struct api_messages_how {
+    bool developer_is_system; /* it does not know "developer" */
+    bool args_as_text;        /* it wants arguments of calls as text, not as an object */
+    /* It knows no tools: they are described in a system text, calls and results are written into
+     * texts in the form of TEXT_TOOL_JSON. */
+    bool plain_tools;
+    const json_value *tools;  /* of plain_tools; NULL: none */
+};
+
+/* Writes the array as one JSON value. E_FORMAT, E_RANGE, E_UNSUPPORTED, E_LIMIT; what was written
+ * so far is then of no use. */
 NODISCARD int api_messages_write(struct json_writer *w, const json_value *messages,
-                                 bool developer_is_system, struct err *err);
+                                 const struct api_messages_how *how, struct err *err);
+bool api_messages_have_calls(const json_value *messages);
 /* The text of the last message as api_messages_write writes it, appended to out; the messages were
  * checked before. */
 NODISCARD int api_messages_last_text(const json_value *messages, struct buf *out, struct err *err);

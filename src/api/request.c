@@ -327,7 +327,7 @@ static const struct api_field chat_rows[] = {
     { "tool_choice", API_VALUE, AT(tool_choice), 0, 0, NULL, NULL },
     { "functions", API_REFUSED, 0, 0, 0, NULL, LATER },
     { "function_call", API_NO_EFFECT, 0, 0, 0, NULL, NULL },
-    { "parallel_tool_calls", API_NO_EFFECT, 0, 0, 0, NULL, NULL },
+    { "parallel_tool_calls", API_VALUE, AT(parallel_calls), 0, 0, NULL, NULL },
     { "modalities", API_CUSTOM, 0, 0, 0, parse_modalities, NULL },
     { "audio", API_REFUSED, 0, 0, 0, NULL, NEVER },
     { "web_search_options", API_REFUSED, 0, 0, 0, NULL, NEVER },
@@ -385,7 +385,18 @@ int api_request_read_chat(struct api_request *r, const json_value *object, struc
     return 0;
 }
 
-static int finish_tools(const struct api_request *r, struct err *err)
+static int finish_tools(struct api_request *r, struct err *err)
+{
+    TRY(api_tools_read(&r->offered, r->tools, r->tool_choice, r->parallel_calls, err));
+    if (r->offered.list != NULL && r->constraint.set)
+        return api_field_wrong(err, E_UNSUPPORTED, "tools",
+                               "together with a constraint of the answer are not supported; say "
+                               "tool_choice \"none\"");
+    return 0;
+}
+
+/* Responses, Messages: tools are read, and not offered yet. */
+static int refuse_tools(const struct api_request *r, struct err *err)
 {
     const json_value *choice = r->tool_choice;
     if (r->tools != NULL && json_kind_of(r->tools) != JSON_ARRAY)
@@ -404,7 +415,7 @@ static int finish_tools(const struct api_request *r, struct err *err)
 static int finish_chat(struct api_request *r, const json_value *object, struct err *err)
 {
     TRY(api_request_read_chat(r, object, err));
-    TRY(finish_tools(r, err));
+    TRY(r->dialect == API_CHAT ? finish_tools(r, err) : refuse_tools(r, err));
     if (r->n_top > 0 && !r->logprobs)
         return api_field_wrong(err, E_RANGE, "top_logprobs", "needs \"logprobs\": true");
     if (r->max_completion_tokens > 0)
@@ -515,7 +526,8 @@ void api_request_fini(struct api_request *r)
     json_free(r->tree);
     json_free(r->chat);
     json_free(r->earlier);
-    r->tree = r->chat = r->earlier = NULL;
+    json_free(r->calls);
+    r->tree = r->chat = r->earlier = r->calls = NULL;
 }
 
 int api_read_ids(const json_value *v, const char *path, uint32_t n_vocab, int32_t *out,

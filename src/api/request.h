@@ -7,9 +7,9 @@
  *
  * Rules beyond the tables: stop: a string or up to 4 of at most 64 bytes (L5);
  * max_completion_tokens wins over max_tokens; top_logprobs needs logprobs; what the answer must
- * look like is said by one field only (api/constraint.h); tools are refused unless tool_choice is
- * "none"; top_p 0 means the likeliest token. Completions write at most 16 tokens unless told
- * otherwise, as the original does; chat until the model ends.
+ * look like is said by one field only (api/constraint.h), and not together with tools (of chat
+ * only; api/tools.h); top_p 0 means the likeliest token. Completions write at most 16 tokens unless
+ * told otherwise, as the original does; chat until the model ends.
  *
  * Dialects: Responses (request_responses.c) and Messages (request_messages.c) are read into the
  * same struct; their conversations are written again in the form of a chat (request_impl.h).
@@ -21,6 +21,7 @@
 
 #include "api/constraint.h"
 #include "api/field.h"
+#include "api/tools.h"
 
 #define API_N_MAX 8           /* L5 */
 #define API_STOPS_MAX 4       /* L5, A-22 */
@@ -71,6 +72,8 @@ struct api_request {
     uint32_t n_top;
     struct engine_str salt;
     struct api_constraint constraint;
+    struct api_tools offered;              /* tools the model may call */
+    json_value *calls;                     /* what it must call: the constraint's JSON */
 
     bool stream, include_usage, continuous_usage;
     bool return_token_ids, timings;
@@ -80,7 +83,7 @@ struct api_request {
     bool has_instructions;                 /* ... and messages[0] are its instructions */
 
     /* read by the tables, folded into the values above */
-    const json_value *tools, *tool_choice;
+    const json_value *tools, *tool_choice, *parallel_calls;
     uint32_t max_completion_tokens, best_of;
     bool generation_prompt_set;
 };

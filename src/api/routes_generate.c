@@ -126,7 +126,7 @@ static void count(struct api_call *c, enum api_dialect dialect)
     text_ids_init(&ids, UINT32_MAX);
     int rc = api_call_request(c, dialect, true, &r, &err);
     if (rc == 0)
-        rc = api_job_prompt(c->s->chat, r, &ids, &err);
+        rc = api_job_prompt(c->s->chat, r, &ids, NULL, &err);
     if (rc == 0) {
         struct buf body;
         struct json_writer w;

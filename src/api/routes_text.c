@@ -142,11 +142,14 @@ static int apply_template(struct api_call *c, const json_value *v, struct text_r
         return err_set(err, E_NOMEM, "out of memory");
     api_request_init(r, API_CHAT, &c->s->p.sampler);
     int rc = api_request_read_chat(r, v, err);
+    if (rc == 0)
+        rc = api_tools_read(&r->offered, json_get(v, "tools"), NULL, NULL, err);
     struct api_chat_input in = { .messages = r->messages,
                                  .add_generation_prompt = r->add_generation_prompt,
                                  .continue_final = r->continue_final,
                                  .kwargs = r->kwargs,
-                                 .reasoning_effort = r->reasoning_effort };
+                                 .reasoning_effort = r->reasoning_effort,
+                                 .tools = r->offered.list };
     if (rc == 0)
         rc = api_chat_text(c->s->chat, &in, out, err);
     mem_free(r);

@@ -128,6 +128,19 @@ static void fill_defaults(struct api_params *p)
         p->sampler = engine_sampler_defaults();
 }
 
+static int set_tool_parser(struct api_server *s, struct err *err)
+{
+    enum text_tool_format format = TEXT_TOOL_NONE;
+    if (s->p.tool_parser == NULL)
+        return 0;
+    if (text_tool_format_named(s->p.tool_parser, &format) < 0)
+        return err_set_field(err, E_USAGE, "tool-parser",
+                             "--tool-parser %s: must be json, llama, mistral, deepseek, kimi, "
+                             "harmony or none", s->p.tool_parser);
+    api_chat_set_tools(s->chat, format);
+    return 0;
+}
+
 int api_server_create(struct api_server **out, const struct api_params *p, struct err *err)
 {
     struct api_server *s = mem_alloc(1, sizeof *s);
@@ -142,6 +155,8 @@ int api_server_create(struct api_server **out, const struct api_params *p, struc
     make_fingerprint(s);
     int rc = api_chat_create(&s->chat, p->tokenizer, p->template_source, p->template_len,
                              &s->p.clock, err);
+    if (rc == 0)
+        rc = set_tool_parser(s, err);
     struct net_http_params np = {
         .host = p->host,
         .port = p->port,

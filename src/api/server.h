@@ -32,6 +32,8 @@ struct api_params {
     const struct text_tokenizer *tokenizer;
     const char *template_source; /* of the model file; NULL: the plain one of api/chat.h */
     size_t template_len;
+    const char *tool_parser;       /* how the model writes calls (text/toolcall.h); NULL: as the
+                                    * template tells */
     const char *model_id;          /* what clients call it */
     const char *model_digest;      /* sent with answers as naru-model-digest; NULL: not known */
     const char *version, *commit;  /* for /version and system_fingerprint; NULL: "unknown" */
@@ -50,7 +52,7 @@ struct api_params {
 };
 
 /* Compiles the template, binds the port and serves. Errors as of net_http_create and
- * api_chat_create. */
+ * api_chat_create; E_USAGE for an unknown tool_parser. */
 NODISCARD int api_server_create(struct api_server **out, const struct api_params *p,
                                 struct err *err);
 uint16_t api_server_port(const struct api_server *s);

@@ -22,7 +22,7 @@
 struct args {
     struct cmd_common common;
     struct cmd_config_args file;
-    const char *host, *port_file, *kv, *kv_policy, *name, *pooling, *keys, *admin;
+    const char *host, *port_file, *kv, *kv_policy, *name, *pooling, *keys, *admin, *tool_parser;
     uint32_t port, n_ctx, n_seqs, n_waiting, n_responses;
     uint64_t kv_bytes;
     struct cmd_store_args store;
@@ -63,6 +63,9 @@ static const struct opt opts[] = {
     { "pooling", 0, OPT_TEXT, offsetof(struct args, pooling), "HOW",
       "how /v1/embeddings makes one vector of a text: mean, cls, last (default: what the model "
       "file says, else mean)", 0, 0 },
+    { "tool-parser", 0, OPT_TEXT, offsetof(struct args, tool_parser), "NAME",
+      "the form in which the model writes tool calls: json, llama, mistral, deepseek, kimi, "
+      "harmony; none refuses tools (default: what the chat template tells)", 0, 0 },
     { "responses", 0, OPT_U32, offsetof(struct args, n_responses), "N",
       "answers of /v1/responses kept in memory for previous_response_id; 0 keeps none "
       "(default: 1024, at most 64 MiB)", 0, 1 << 20 },
@@ -192,6 +195,7 @@ static int open_service(struct service *s, struct err *err)
                             .tokenizer = s->model.tokenizer,
                             .template_source = source.data,
                             .template_len = source.len,
+                            .tool_parser = s->args->tool_parser,
                             .model_id = s->name,
                             .version = cmd_version(),
                             .commit = cmd_commit(),

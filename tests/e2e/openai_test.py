@@ -142,8 +142,6 @@ def errors():
     assert expect(openai.BadRequestError, messages=[{"role": "user", "content": 3}]).param == "messages[0].content"
     assert expect(openai.BadRequestError, messages=[]).param == "messages"
     assert expect(openai.NotFoundError, model="gpt-99").code == "model_not_found"
-    e = expect(openai.BadRequestError, tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}])
-    assert e.param == "tools" and "not supported yet" in e.message
     assert expect(openai.BadRequestError, response_format={"type": "xml"}).param == "response_format.type"
     e = expect(openai.BadRequestError, messages=[{"role": "user", "content": "word " * 40000}])
     assert e.code == "context_length_exceeded" and any(ch.isdigit() for ch in e.message)

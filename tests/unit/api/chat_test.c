@@ -2,6 +2,8 @@
  * stranger's control token stays text. A tiny byte-level vocabulary stands for a model's. */
 #include "unit/test.h"
 
+#include <stdio.h>
+
 #include "api/chat.h"
 
 #define N_TOKENS 98 /* printable ASCII one by one, a newline's stand-in, two control tokens */
@@ -123,7 +125,10 @@ static void wrong_shapes(UNUSED void **state)
         { "[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "messages[0].content[0].text" },
         { "[{\"role\":\"user\",\"content\":[1]}]", "messages[0].content[0]" },
         { "[{\"role\":\"user\",\"content\":\"a\",\"name\":1}]", "messages[0].name" },
-        { "[{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[{}]}]", "messages[0].tool_calls" },
+        { "[{\"role\":\"assistant\",\"content\":\"a\",\"tool_calls\":[{}]}]",
+          "messages[0].tool_calls[0].function.name" },
+        { "[{\"role\":\"assistant\",\"tool_calls\":3}]", "messages[0].tool_calls" },
+        { "[{\"role\":\"user\",\"content\":\"a\",\"tool_calls\":[{}]}]", "messages[0].tool_calls" },
     };
     struct api_chat *c = make(TEMPLATE);
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -137,6 +142,89 @@ static void wrong_shapes(UNUSED void **state)
         json_free(v);
     }
     api_chat_destroy(c);
+}
+
+#define TOOLS "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"
+#define CALLED                                                                                   \
+    "[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":["     \
+    "{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{ \\\"a\\\": 1}\"}}]}," \
+    "{\"role\":\"tool\",\"tool_call_id\":\"1\",\"content\":\"r\"},"                                 \
+    "{\"role\":\"tool\",\"tool_call_id\":\"2\",\"content\":\"s\"}]"
+
+static void expect_tools(const char *source, const char *tools, const char *want)
+{
+    struct api_chat *c = make(source);
+    struct text_rendered r;
+    struct err err = { 0 };
+    json_value *v = parse(CALLED), *t = tools != NULL ? parse(tools) : NULL;
+    struct api_chat_input in = { .messages = v, .tools = t };
+    if (api_chat_text(c, &in, &r, &err) != 0)
+        fail_msg("%s: %s", source, err.text);
+    assert_string_equal(buf_str(&r.text), want);
+    text_rendered_fini(&r);
+    json_free(v);
+    json_free(t);
+    api_chat_destroy(c);
+}
+
+/* A template that knows tools gets them; arguments as it handles them; else all is text. */
+static void tools_reach_the_template(UNUSED void **state)
+{
+    static const char calls[] = "{% if tools %}{{ tools[0].function.name }}{% endif %}"
+                                "{% for m in messages %}[{{ m.role }}]{{ m.content }}"
+                                "{% for t in m.tool_calls %}{{ t.function.name }}:"
+                                "{{ t.function.arguments XX }}{% endfor %}{% endfor %}";
+    char source[512];
+    const char *cut = strstr(calls, "XX");
+    snprintf(source, sizeof source, "%.*s| tojson%s", (int)(cut - calls), calls, cut + 2);
+    expect_tools(source, TOOLS, "f[user]u[assistant]f:{\"a\": 1}[tool]r[tool]s");
+    expect_tools(source, NULL, "[user]u[assistant]f:{\"a\": 1}[tool]r[tool]s");
+    snprintf(source, sizeof source, "%.*s%s{%% if 'arguments is string' %%}{%% endif %%}",
+             (int)(cut - calls), calls, cut + 2);
+    expect_tools(source, TOOLS, "f[user]u[assistant]f:{ \"a\": 1}[tool]r[tool]s");
+    static const char plain[] = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    expect_tools(plain, TOOLS,
+                 "[system]These functions can be called:\n<tools>\n"
+                 "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}\n</tools>\n"
+                 "A call is written as\n<tool_call>\n{\"name\": NAME, \"arguments\": OBJECT}\n"
+                 "</tool_call>\nand answered in <tool_response></tool_response>."
+                 "[user]u[assistant]<tool_call>\n{\"name\": \"f\", \"arguments\": { \"a\": 1}}\n"
+                 "</tool_call>[user]<tool_response>\nr\n</tool_response>\n<tool_response>\ns\n"
+                 "</tool_response>");
+}
+
+static void formats_and_thoughts(UNUSED void **state)
+{
+    static const struct { const char *source; enum text_tool_format format; bool thinks; } rows[] = {
+        { "a", TEXT_TOOL_JSON, false },
+        { "{{ tools }}[TOOL_CALLS]", TEXT_TOOL_MISTRAL, false },
+        { "{{ tools }}<|channel|>", TEXT_TOOL_HARMONY, true },
+        { "{{ tools }}<tool_call></think>", TEXT_TOOL_JSON, true },
+        { "[TOOL_CALLS]", TEXT_TOOL_JSON, false }, /* knows no tools: they are described */
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct api_chat *c = make(rows[i].source);
+        assert_int_equal(api_chat_tools(c), rows[i].format);
+        assert_int_equal(api_chat_thinks(c), rows[i].thinks);
+        api_chat_set_tools(c, TEXT_TOOL_LLAMA);
+        assert_int_equal(api_chat_tools(c), TEXT_TOOL_LLAMA);
+        api_chat_destroy(c);
+    }
+    static const struct { const char *source; bool in; } ends[] = {
+        { "a<think>", true }, { "a<think>\n", true }, { "<think>a", false }, { "think>", false },
+    };
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct api_chat *c = make(ends[i].source);
+        struct text_rendered r;
+        struct err err = { 0 };
+        json_value *v = parse("[{\"role\":\"user\",\"content\":\"u\"}]");
+        struct api_chat_input in = { .messages = v };
+        assert_int_equal(api_chat_text(c, &in, &r, &err), 0);
+        assert_int_equal(api_chat_in_thought(&r), ends[i].in);
+        text_rendered_fini(&r);
+        json_free(v);
+        api_chat_destroy(c);
+    }
 }
 
 static void control_tokens_cannot_be_forged(UNUSED void **state)
@@ -186,6 +274,8 @@ int chat_test(void)
         cmocka_unit_test(plain_fallback),
         cmocka_unit_test(shapes_of_content),
         cmocka_unit_test(wrong_shapes),
+        cmocka_unit_test(tools_reach_the_template),
+        cmocka_unit_test(formats_and_thoughts),
         cmocka_unit_test(control_tokens_cannot_be_forged),
         cmocka_unit_test(template_errors_are_told),
     };

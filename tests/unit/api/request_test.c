@@ -132,9 +132,10 @@ static void ranges_are_kept(UNUSED void **state)
 
 static void what_is_not_built_is_named(UNUSED void **state)
 {
-    refuse(API_CHAT, "\"tools\":[{}]", E_UNSUPPORTED, "tools");
-    refuse(API_CHAT, "\"tools\":[{}],\"tool_choice\":\"auto\"", E_UNSUPPORTED, "tools");
-    refuse(API_CHAT, "\"tool_choice\":\"required\"", E_UNSUPPORTED, "tool_choice");
+    refuse(API_CHAT, "\"tools\":[{}]", E_FORMAT, "tools[0].type");
+    refuse(API_CHAT, "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
+                     "\"guided_regex\":\"a\"", E_UNSUPPORTED, "tools");
+    refuse(API_CHAT, "\"tool_choice\":\"required\"", E_RANGE, "tool_choice");
     refuse(API_CHAT, "\"functions\":[{}]", E_UNSUPPORTED, "functions");
     refuse(API_CHAT, "\"response_format\":{\"type\":\"json_schema\"}", E_FORMAT,
            "response_format.json_schema.schema");
