@@ -38,7 +38,7 @@ struct api_choice {
     size_t len;
     const char *reasoning;      /* before the answer itself; len 0: none */
     size_t reasoning_len;
-    const struct api_call_part *calls; /* of chat */
+    const struct api_call_part *calls; /* of chat and messages */
     uint32_t n_calls;
     const char *finish;         /* "stop", "length", "tool_calls"; NULL: not yet */
     struct engine_str stop;     /* the client's stop string that ended it; data NULL: none */
@@ -86,7 +86,7 @@ struct api_answer {
     struct engine_str stop;
     uint64_t sequence;          /* events so far */
     uint32_t block;             /* blocks or items begun */
-    enum { API_OPEN_NONE, API_OPEN_TEXT, API_OPEN_REASONING } open;
+    enum { API_OPEN_NONE, API_OPEN_TEXT, API_OPEN_REASONING, API_OPEN_CALL } open;
 };
 
 /* id: a number that becomes the answer's id. */

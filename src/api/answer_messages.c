@@ -1,5 +1,5 @@
 /* The Messages dialect (A-44). A stream opens and closes content blocks: thinking first, where the
- * model writes it, then the text.
+ * model writes it, then the text, then calls of tools.
  *
  *     message_start  (content_block_start  content_block_delta*  content_block_stop)*
  *     message_delta  message_stop                            | error, and nothing after it
@@ -56,6 +56,29 @@ static void put_block(struct json_writer *w, bool thinking, const char *text, si
     json_end_object(w);
 }
 
+/* A call; whole: with its input, which is {} if the model wrote no object, as a client expects one;
+ * else as its stream begins. */
+static void put_call(struct json_writer *w, const struct api_call_part *part, bool whole)
+{
+    json_value *input = NULL;
+    struct err err;
+    json_begin_object(w);
+    api_put_str(w, "type", "tool_use");
+    api_put_str(w, "id", part->id);
+    api_put_text(w, "name", part->name.data, part->name.len);
+    json_key(w, "input");
+    bool given = whole && json_parse(&input, part->args.data, part->args.len,
+                                     &JSON_LIMITS_REQUEST, &err) == 0;
+    if (given && json_kind_of(input) == JSON_OBJECT) {
+        json_write_value(w, input);
+    } else {
+        json_begin_object(w);
+        json_end_object(w);
+    }
+    json_free(input);
+    json_end_object(w);
+}
+
 /* The message; whole: with its content (c), else as it begins. */
 static void put_message(struct json_writer *w, const struct api_answer *a,
                         const struct api_choice *c, const struct engine_usage *u)
@@ -71,6 +94,8 @@ static void put_message(struct json_writer *w, const struct api_answer *a,
         put_block(w, true, c->reasoning, c->reasoning_len);
     if (c != NULL && c->len > 0)
         put_block(w, false, c->text, c->len);
+    for (uint32_t i = 0; c != NULL && i < c->n_calls; i++)
+        put_call(w, &c->calls[i], true);
     json_end_array(w);
     put_stop(w, c);
     put_usage(w, u);
@@ -137,11 +162,35 @@ static void block_delta(struct api_answer *a, bool thinking, const char *text, s
     close_event(a, &w, "content_block_delta", out);
 }
 
+static void call_delta(struct api_answer *a, const struct api_call_part *part, struct buf *out)
+{
+    if (part->begins) {
+        close_block(a, out);
+        struct json_writer w = open_event(a, "content_block_start");
+        api_put_uint(&w, "index", a->block);
+        json_key(&w, "content_block");
+        put_call(&w, part, false);
+        close_event(a, &w, "content_block_start", out);
+        a->open = API_OPEN_CALL;
+        return;
+    }
+    struct json_writer w = open_event(a, "content_block_delta");
+    api_put_uint(&w, "index", a->block);
+    json_key(&w, "delta");
+    json_begin_object(&w);
+    api_put_str(&w, "type", "input_json_delta");
+    api_put_text(&w, "partial_json", part->args.data, part->args.len);
+    json_end_object(&w);
+    close_event(a, &w, "content_block_delta", out);
+}
+
 static void delta(struct api_answer *a, const struct api_choice *c,
                   UNUSED const struct engine_usage *u, struct buf *out)
 {
     block_delta(a, true, c->reasoning, c->reasoning_len, out);
     block_delta(a, false, c->text, c->len, out);
+    for (uint32_t i = 0; i < c->n_calls; i++)
+        call_delta(a, &c->calls[i], out);
 }
 
 static void finish(struct api_answer *a, const struct api_choice *c, UNUSED bool last,

@@ -122,7 +122,8 @@ static int constrain(struct api_job *job, struct choice *c, struct engine_reques
 static bool parses(const struct api_job *job)
 {
     const struct api_request *r = job->request;
-    return r->dialect == API_CHAT && (r->offered.list != NULL || api_chat_thinks(job->p.chat));
+    bool can = r->dialect == API_CHAT || r->dialect == API_MESSAGES;
+    return can && (r->offered.list != NULL || api_chat_thinks(job->p.chat));
 }
 
 /* Marks are looked for where the template says that they may come. */
@@ -509,7 +510,8 @@ static struct api_choice ended_of(const struct api_job *job, const struct choice
 static void name_call(const struct choice *c, struct api_call_part *part)
 {
     uint64_t place = (uint64_t)(c - c->job->choices) << 32 | part->index;
-    snprintf(part->id, sizeof part->id, "call_%016llx",
+    const char *prefix = c->job->request->dialect == API_MESSAGES ? "toolu_" : "call_";
+    snprintf(part->id, sizeof part->id, "%s%016llx", prefix,
              (unsigned long long)mix(mix(c->job->p.id) + place + 1));
 }
 

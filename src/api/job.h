@@ -9,8 +9,8 @@
  * Invariants: chunks of a choice come in order, choices interleave by index (A-26); log
  *     probabilities and ids of tokens whose text is held back are held back too, so that no stop
  *     string leaks through them (A-29); after a failure nothing but the error is written (A-15).
- * Tools and thoughts (chat): what an engine stream says goes through text/toolcall.h; texts,
- *     thoughts and calls come out, each in deltas of its own.
+ * Tools and thoughts (chat, messages): what an engine stream says goes through text/toolcall.h;
+ *     texts, thoughts and calls come out, each in deltas of its own.
  * Ownership: the job takes the request; it borrows engine and tokenizer.
  * Threads: one at a time; notify runs on the engine's thread.
  * Cost: a buffer a choice; a token costs its own JSON. */

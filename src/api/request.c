@@ -395,7 +395,7 @@ static int finish_tools(struct api_request *r, struct err *err)
     return 0;
 }
 
-/* Responses, Messages: tools are read, and not offered yet. */
+/* Responses: tools are read, and not offered yet. */
 static int refuse_tools(const struct api_request *r, struct err *err)
 {
     const json_value *choice = r->tool_choice;
@@ -415,7 +415,7 @@ static int refuse_tools(const struct api_request *r, struct err *err)
 static int finish_chat(struct api_request *r, const json_value *object, struct err *err)
 {
     TRY(api_request_read_chat(r, object, err));
-    TRY(r->dialect == API_CHAT ? finish_tools(r, err) : refuse_tools(r, err));
+    TRY(r->dialect == API_RESPONSES ? refuse_tools(r, err) : finish_tools(r, err));
     if (r->n_top > 0 && !r->logprobs)
         return api_field_wrong(err, E_RANGE, "top_logprobs", "needs \"logprobs\": true");
     if (r->max_completion_tokens > 0)

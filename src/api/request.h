@@ -7,9 +7,9 @@
  *
  * Rules beyond the tables: stop: a string or up to 4 of at most 64 bytes (L5);
  * max_completion_tokens wins over max_tokens; top_logprobs needs logprobs; what the answer must
- * look like is said by one field only (api/constraint.h), and not together with tools (of chat
- * only; api/tools.h); top_p 0 means the likeliest token. Completions write at most 16 tokens unless
- * told otherwise, as the original does; chat until the model ends.
+ * look like is said by one field only (api/constraint.h), and not together with tools, which
+ * Responses does not offer (api/tools.h); top_p 0 means the likeliest token. Completions write at
+ * most 16 tokens unless told otherwise, as the original does; chat until the model ends.
  *
  * Dialects: Responses (request_responses.c) and Messages (request_messages.c) are read into the
  * same struct; their conversations are written again in the form of a chat (request_impl.h).

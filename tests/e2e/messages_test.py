@@ -109,5 +109,34 @@ def errors():
     assert status == 405 and json.loads(data)["type"] == "error"
 
 
+TOOLS = [{"name": "get_weather", "description": "The weather", "input_schema": {
+    "type": "object", "properties": {"city": {"enum": ["Seoul", "Busan"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"], "additionalProperties": False}}, {"name": "stop", "input_schema": {"type": "object", "properties": {}}}]
+
+
+def tools():
+    """tools: a forced call, the same streamed, its result given back, what is wrong named"""
+    ask = dict(model=model, messages=HI, max_tokens=200, tools=TOOLS, extra_body={"seed": 5, "temperature": 0})
+    for choice in ({"type": "tool", "name": "get_weather"}, {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True}):
+        m = client.messages.create(**ask, tool_choice=choice)
+        call, = m.content
+        assert m.stop_reason == "tool_use" and call.type == "tool_use" and call.id.startswith("toolu_"), m
+        assert call.name == "get_weather" and set(call.input) == {"city", "days"} and 1 <= call.input["days"] <= 9, call
+        with client.messages.stream(**ask, tool_choice=choice) as s:
+            kinds = [(e.type, getattr(getattr(e, "delta", None), "type", None)) for e in s]
+            final = s.get_final_message()
+        assert ("content_block_delta", "input_json_delta") in kinds and final.stop_reason == "tool_use"
+        assert [(b.name, b.input) for b in final.content] == [(call.name, call.input)]
+    turns = HI + [{"role": "assistant", "content": [b.model_dump(include={"type", "id", "name", "input"}) for b in m.content]},
+                  {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "20 degrees"}]}]
+    again = client.messages.create(**{**ask, "messages": turns, "max_tokens": 8})
+    assert again.stop_reason in ("end_turn", "max_tokens") and again.usage.cache_read_input_tokens > 100
+    assert client.messages.create(**ask, tool_choice={"type": "any"}).content[0].type == "tool_use"
+    n = client.messages.count_tokens(model=model, messages=HI, tools=TOOLS).input_tokens
+    assert n == m.usage.input_tokens + m.usage.cache_read_input_tokens
+    assert "tools[0]" in expect(anthropic.BadRequestError, tools=[{"name": "a b", "input_schema": {}}]).message
+    assert "tool_choice" in expect(anthropic.BadRequestError, tools=TOOLS, tool_choice={"type": "tool", "name": "x"}).message
+
+
 with server:
-    run_tests([create, same_as_chat, stream, stop_sequence, prefill, counts, errors])
+    run_tests([create, same_as_chat, stream, stop_sequence, prefill, counts, tools, errors])
