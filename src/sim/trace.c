@@ -129,7 +129,7 @@ static int mooncake_line(struct reader *r, const json_value *v)
     return add_request(r, &q);
 }
 
-/* --- sessions: agents, with sub-agents inside --- */
+/* --- sessions: agents, with agents inside --- */
 
 static int session_blocks(struct reader *r, struct sim_request *q, const json_value *h)
 {
@@ -148,7 +148,7 @@ static int session_blocks(struct reader *r, struct sim_request *q, const json_va
 static int session_requests(struct reader *r, const json_value *list, double start_s, int depth)
 {
     if (depth > DEPTH_MAX)
-        return bad(r, "sub-agents lie too deep");
+        return bad(r, "agents inside agents lie too deep");
     for (size_t i = 0; i < json_len(list); i++) {
         const json_value *v = json_at(list, i);
         struct sim_request q = { .run = r->t->n_runs, .session = r->t->n_sessions };
