@@ -47,7 +47,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct json_writer w;
         buf_init(&out, (size_t)64 << 20);
         json_writer_init(&w, &out);
-        rc = api_messages_write(&w, r.messages, data[0] % 8 == 1, &err);
+        const struct api_messages_how how = { .developer_is_system = data[0] & 4,
+                                              .args_as_text = data[0] & 8,
+                                              .plain_tools = data[0] & 16,
+                                              .tools = r.tools };
+        rc = api_messages_write(&w, r.messages, &how, &err);
         CHECK(rc <= 0);
         buf_fini(&out);
     }
