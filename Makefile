@@ -128,6 +128,7 @@ fuzz-bins: $(FUZZ_BINS)
 fuzz-replay: $(FUZZ_BINS)
 	$(Q)sh tests/fuzz/replay.sh $^
 $(O)/tests/engine_%: $(O)/obj/tests/fuzz/%.o $(call upto,api)
+	@mkdir -p $(@D)
 	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(OPTS)) $(LDFLAGS) -o $@ $^ $(LIBS)
 fuzz:
 	$(MAKE) BUILD=fuzz CC=clang build/fuzz/tests/engine_$(TARGET)
