@@ -4,6 +4,7 @@
 #include "unit/engine/fixture.h"
 
 #include <math.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #define STEP_NS 2000000 /* a step ... */
@@ -12,6 +13,10 @@
 #define LONG 400
 
 static _Atomic uint64_t now;
+/* The step of this number waits for `go`: so the long prompt comes while the other one answers,
+ * however the threads of the test are scheduled. */
+static _Atomic uint64_t n_steps, hold_at;
+static sem_t go;
 
 static uint64_t virtual_now(void *ctx)
 {
@@ -28,6 +33,8 @@ static int64_t virtual_wall(void *ctx)
 static int slow_forward(const struct model *m, struct model_work *w, const struct model_batch *b,
                         const float **logits)
 {
+    if (atomic_fetch_add(&n_steps, 1) == atomic_load(&hold_at))
+        sem_wait(&go);
     atomic_fetch_add(&now, STEP_NS + (uint64_t)ROW_NS * b->n_rows);
     return model_forward(m, w, b, logits);
 }
@@ -59,6 +66,8 @@ static uint32_t most_beside(const struct small *s, double tpot_s, struct answer 
 {
     struct engine_params p = small_params(s);
     int32_t ids[LONG];
+    assert_int_equal(0, sem_init(&go, 0, 0));
+    atomic_store(&hold_at, UINT64_MAX);
     p.forward = slow_forward;
     p.clock = (struct clock){ virtual_now, virtual_wall, NULL };
     p.n_rows_step = 128;
@@ -77,6 +86,7 @@ static uint32_t most_beside(const struct small *s, double tpot_s, struct answer 
     ra.max_tokens = 100;
     ra.ignore_eos = true;
     ra.sampler.temperature = 0;
+    atomic_store(&hold_at, atomic_load(&n_steps) + 20); /* nothing runs now */
     struct engine_stream *sa = submit(e, &ra);
     struct engine_event ev;
     memset(a, 0, sizeof *a);
@@ -88,7 +98,9 @@ static uint32_t most_beside(const struct small *s, double tpot_s, struct answer 
     struct engine_request rb = engine_request_defaults(ids, LONG);
     rb.max_tokens = 8;
     rb.sampler.temperature = 0;
-    ask(e, &rb, b);
+    struct engine_stream *sb = submit(e, &rb);
+    sem_post(&go);
+    finish(sb, b);
     static struct answer rest;
     drain(sa, &rest);
     static struct engine_report report;
@@ -99,6 +111,7 @@ static uint32_t most_beside(const struct small *s, double tpot_s, struct answer 
             most = report.steps[i].prefill_rows;
     engine_stats(e, stats);
     close_engine(e);
+    sem_destroy(&go);
     return most;
 }
 
